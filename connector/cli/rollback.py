@@ -1,0 +1,49 @@
+"""`syncline rollback [GENERATION]`: deploys again what was active before.
+
+Parts that are still kept (`retain_removed`) come back without a replay; the plan says what is replayed otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from connector import settings
+from connector.cli.deploy import carry_out
+from connector.cli.planning import ConfigFile
+from connector.definitions import check
+from connector.deploy.catalog import Catalog, Deployment
+from connector.errors import RequestRefused
+from topologies.observe import observe
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "generation", metavar="GENERATION", nargs="?", type=int, help="default: the one that was active before"
+    )
+    parser.add_argument("--json", action="store_true", help="print one object at the end")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the switch")
+
+
+def run(args: argparse.Namespace) -> int:
+    known = settings.load(args.settings)
+    return carry_out(known, chosen(observe(known).catalog, args.generation), as_json=args.json, wait=not args.no_wait)
+
+
+def chosen(catalog: Catalog, generation: int | None) -> ConfigFile:
+    """The config of an earlier deployment. Raises RequestRefused where there is none, or its text is not kept."""
+    before = [d for d in catalog.deployments if d.kind == "deploy" and d.switched_at and d.state != "active"]
+    wanted = [d for d in before if generation in (None, d.generation)]
+    if not wanted:
+        what = "no deployment was active before" if generation is None else f"generation {generation} is none of them"
+        raise RequestRefused(f"{what}{_known(before)}", hint="`syncline history` lists what there was")
+    deployment = max(wanted, key=lambda d: (d.switched_at, d.generation))
+    checked = check(deployment.config, path=deployment.path)
+    if checked.config is None:
+        raise RequestRefused(
+            f"the text of generation {deployment.generation} is not kept any more", hint="deploy its file"
+        )
+    return ConfigFile(deployment.path, deployment.config, checked.config)
+
+
+def _known(before: list[Deployment]) -> str:
+    return f": {', '.join(str(d.generation) for d in before)}" if before else ""

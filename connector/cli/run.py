@@ -1,0 +1,34 @@
+"""`syncline run`: the workers in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from connector import settings
+from topologies import worker
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "--only",
+        metavar="ROLE[,ROLE…]",
+        type=_roles,
+        default=tuple(worker.ROLES),
+        help=f"run only these of {','.join(worker.ROLES)}",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT; exit code 0 then."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return worker.run(settings.load(args.settings), args.only)
+
+
+def _roles(text: str) -> tuple[str, ...]:
+    roles = tuple(text.split(","))
+    unknown = [role for role in roles if role not in worker.ROLES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown role {unknown[0]!r}; known: {', '.join(worker.ROLES)}")
+    return roles

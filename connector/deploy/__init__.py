@@ -1,0 +1,1 @@
+"""What a deploy does: diff, plan, catalog, requests."""

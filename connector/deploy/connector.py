@@ -1,0 +1,209 @@
+"""The connector's settings as Syncline needs them: a table of what must be so, and what is right when we create it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import unquote, urlsplit
+
+from connector.errors import BadConfig
+from connector.settings import Settings
+from connector.source.types import CONNECTOR_SETTINGS
+
+DAY_MS = 24 * 3600 * 1000
+CLASS = "io.debezium.connector.postgresql.PostgresConnector"
+CDC_RETENTION_DAYS = 7
+PLACEHOLDER = "__debezium_unavailable_value"
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A connector setting that Syncline relies on.
+
+    `accepts` judges the setting's value, None where it is not set; `value` is what mends it. One that is not mendable
+    would leave rows of two kinds in the topics, or take away what a person put there.
+    """
+
+    name: str
+    value: str
+    why: str
+    accepts: Callable[[str | None], bool]
+    mendable: bool = True
+
+
+def _exactly(name: str, value: str, why: str, *, by_default: bool = False) -> Requirement:
+    return Requirement(name, value, why, lambda found: found == value or (by_default and found is None))
+
+
+def _fixed(name: str, value: str, why: str, *, by_default: bool = False) -> Requirement:
+    """As `_exactly`, but not to be mended behind a person's back."""
+    return replace(_exactly(name, value, why, by_default=by_default), mendable=False)
+
+
+def _lists(name: str, value: str, why: str) -> Requirement:
+    return Requirement(name, value, why, lambda found: value in (found or "").split(","))
+
+
+def requirements(settings: Settings) -> tuple[Requirement, ...]:
+    """Every setting that an existing connector must have."""
+    prefix = settings.topic_prefix
+    return (
+        _fixed("connector.class", CLASS, "Syncline reads Debezium's Postgres connector"),
+        _fixed("topic.prefix", prefix, "the settings file names this prefix"),
+        *(_fixed(name, value, "no value is lost or ambiguous") for name, value in CONNECTOR_SETTINGS.items()),
+        _fixed("schema.name.adjustment.mode", "avro", "the Avro converter needs valid names"),
+        _fixed("field.name.adjustment.mode", "avro", "the Avro converter needs valid names"),
+        _fixed("plugin.name", "pgoutput", "the plug-in that every Postgres has"),
+        _fixed("unavailable.value.placeholder", PLACEHOLDER, "how an unchanged long value is told", by_default=True),
+        _fixed("transforms", "", "transforms filter, flatten or move rows", by_default=True),
+        _fixed("post.processors", "", "a reselected value may be newer than its event", by_default=True),
+        _fixed("message.key.columns", "", "a delete carries the primary key only", by_default=True),
+        Requirement("key.converter", "", "keys must be Avro", _is_avro, mendable=False),
+        Requirement("value.converter", "", "values must be Avro", _is_avro, mendable=False),
+        _exactly("provide.transaction.metadata", "true", "transactions are put together from it"),
+        _exactly("tombstones.on.delete", "true", "deletes survive compaction", by_default=True),
+        _exactly("skipped.operations", "none", "a skipped truncate would leave rows behind"),
+        _exactly("event.processing.failure.handling.mode", "fail", "a skipped event would be lost", by_default=True),
+        _exactly("read.only", "true", "re-reads then need no signal table, so nothing is written to the source"),
+        _lists("signal.enabled.channels", "kafka", "re-reads are asked for through a topic"),
+        _exactly("signal.kafka.topic", signal_topic(settings), "where re-reads are asked for"),
+        _exactly("signal.kafka.bootstrap.servers", settings.kafka, "where that topic is"),
+        _lists("notification.enabled.channels", "sink", "says when a snapshot is complete"),
+        _exactly("notification.sink.topic.name", notification_topic(settings), "where it is said"),
+        Requirement("heartbeat.interval.ms", "1000", "an idle database must not keep its log", _is_positive),
+    )
+
+
+def _is_avro(found: str | None) -> bool:
+    return found is None or "Avro" in found
+
+
+def _is_positive(found: str | None) -> bool:
+    return found is not None and found.isdigit() and int(found) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with an existing connector and is left to a person."""
+
+    detail: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What an existing connector lacks: settings to change, and faults."""
+
+    changes: Mapping[str, str]
+    faults: tuple[Fault, ...]
+
+
+def mended(settings: Settings, found: Mapping[str, str], tables: Sequence[str]) -> Mended:
+    """What it takes to make an existing connector fit."""
+    changes: dict[str, str] = {}
+    faults = []
+    for each in requirements(settings):
+        value = found.get(each.name)
+        if each.accepts(value):
+            continue
+        if each.mendable:
+            changes[each.name] = each.value
+            continue
+        mend = f"set it to {each.value}" if each.value else "remove it"
+        faults.append(
+            Fault(f"{each.name} is {value or 'not set'}: {each.why}", f"{mend}, then snapshot the source anew")
+        )
+    listed = found.get("table.include.list")
+    missing = [] if listed is None else [table for table in tables if not _captures(listed, table)]
+    if missing and listed is not None:
+        changes["table.include.list"] = ",".join([*filter(None, [listed]), *map(_pattern, missing)])
+    return Mended(changes, tuple(faults))
+
+
+def _captures(listed: str, table: str) -> bool:
+    """Whether Debezium's list of anchored, caseless regular expressions has the table."""
+    return any(re.fullmatch(pattern.strip(), table, re.IGNORECASE) for pattern in listed.split(","))
+
+
+def fresh(settings: Settings, tables: Sequence[str], partitions: int) -> dict[str, str]:
+    """All settings of a connector that does not exist yet. Raises BadConfig where the DSN lacks a part."""
+    prefix = settings.topic_prefix
+    needed = {each.name: each.value for each in requirements(settings) if each.value}
+    return (
+        needed
+        | _database(settings)
+        | {
+            "tasks.max": "1",
+            "slot.name": slot_name(settings),
+            "publication.name": slot_name(settings),
+            "publication.autocreate.mode": "filtered",
+            "table.include.list": ",".join(map(_pattern, tables)),
+            "snapshot.mode": "initial",
+            "poll.interval.ms": "10",
+            "max.batch.size": "4096",
+            "max.queue.size": "16384",
+            "max.queue.size.in.bytes": str(4 * settings.max_request_size),
+            "signal.kafka.groupId": f"{settings.app}.signals",
+            "signal.poll.interval.ms": "500",
+            "incremental.snapshot.chunk.size": "2048",
+            "extended.headers.enabled": "false",
+            "topic.creation.enable": "true",
+            "topic.creation.default.replication.factor": "-1",
+            "topic.creation.default.partitions": str(partitions),
+            "topic.creation.default.cleanup.policy": "delete",
+            "topic.creation.default.retention.ms": str(CDC_RETENTION_DAYS * DAY_MS),
+            "topic.creation.groups": "single",
+            "topic.creation.single.include": "|".join(
+                name.replace(".", "\\.") for name in (f"{prefix}.transaction", f"{prefix}.message")
+            ),
+            "topic.creation.single.partitions": "1",
+            "topic.creation.single.replication.factor": "-1",
+            "producer.override.max.request.size": str(settings.max_request_size),
+            "producer.override.linger.ms": "5",
+            "producer.override.compression.type": "lz4",
+        }
+    )
+
+
+def signal_topic(settings: Settings) -> str:
+    """Where Syncline asks the connector for incremental snapshots; key = topic.prefix."""
+    return f"{settings.app}.signal"
+
+
+def notification_topic(settings: Settings) -> str:
+    """Where the connector tells how its snapshots go."""
+    return f"{settings.app}.notification"
+
+
+def slot_name(settings: Settings) -> str:
+    """Replication slot and publication: letters, digits and underscores."""
+    return "syncline_" + "".join(c if c.isalnum() and c.isascii() else "_" for c in settings.app.lower())
+
+
+def cdc_topic(settings: Settings, table: str) -> str:
+    """The CDC topic of `schema.table`, as Debezium names it: odd characters become underscores."""
+    legal = "".join(c if (c.isalnum() and c.isascii()) or c in "._-" else "_" for c in table)
+    return f"{settings.topic_prefix}.{legal}"
+
+
+def _pattern(table: str) -> str:
+    """A table name as the anchored regular expression that Debezium wants."""
+    return "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in table)
+
+
+def _database(settings: Settings) -> dict[str, str]:
+    dsn = urlsplit(settings.postgres)
+    if dsn.scheme not in ("postgres", "postgresql") or not dsn.hostname or not dsn.path.strip("/"):
+        raise BadConfig(
+            "setting `postgres` is no DSN with host and database",
+            where=str(settings.path),
+            hint="write postgresql://user:password@host:port/database",
+        )
+    return {
+        "database.hostname": dsn.hostname,
+        "database.port": str(dsn.port or 5432),
+        "database.user": unquote(dsn.username or "postgres"),
+        "database.password": unquote(dsn.password or ""),
+        "database.dbname": unquote(dsn.path.strip("/")),
+    }

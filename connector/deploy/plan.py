@@ -1,0 +1,132 @@
+"""What a deploy would do, as a value: `syncline plan` prints it, `syncline deploy` asks for it (style.md 1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connector.definitions import Part, SyncConfig
+from connector.definitions.patterns import expanded
+from connector.deploy.diff import Deployed, PartChange, diff
+
+RATE = 30_000.0  # rows/s of a replay where none has been measured yet
+LONGEST_REPLAY = 300.0  # seconds: half of the snapshot topics' min.compaction.lag.ms (rule T7)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSize:
+    """What a replay reads of one table: records in its snapshot topic (at least one per row) and their bytes."""
+
+    table: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Buckets that clients download again because their part was replaced."""
+
+    definition: str
+    buckets: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A deploy before it happens. `base` is the active generation (0: none); `rate` is rows/s."""
+
+    base: int
+    changes: tuple[PartChange, ...]
+    replays: tuple[TableSize, ...]
+    downloads: tuple[Download, ...]
+    rate: float
+    same_text: bool
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """True where the config's text is deployed already."""
+        return self.same_text and all(change.kind == "unchanged" for change in self.changes)
+
+    @property
+    def rows(self) -> int:
+        return sum(size.rows for size in self.replays)
+
+    @property
+    def bytes(self) -> int:
+        return sum(size.bytes for size in self.replays)
+
+    @property
+    def seconds(self) -> float:
+        return self.rows / self.rate
+
+    def as_json(self) -> dict[str, Any]:
+        """The stable object that `--json` prints."""
+        return {
+            "base": self.base,
+            "changes": not self.nothing_to_do,
+            "parts": [_change_json(change) for change in self.changes],
+            "replay": {
+                "tables": [{"table": s.table, "rows": s.rows, "bytes": s.bytes} for s in self.replays],
+                "rows": self.rows,
+                "bytes": self.bytes,
+                "rows_per_second": round(self.rate),
+                "seconds": round(self.seconds, 1),
+            },
+            "downloads": [{"definition": d.definition, "buckets": d.buckets, "rows": d.rows} for d in self.downloads],
+        }
+
+
+def make_plan(
+    wanted: SyncConfig,
+    *,
+    active: Sequence[Deployed],
+    base: int,
+    same_text: bool,
+    sizes: Mapping[str, TableSize],
+    counts: Mapping[int, tuple[int, int]],
+    retained: Sequence[Deployed] = (),
+    rate: float = RATE,
+) -> Plan:
+    """Compare `wanted` with the parts in force.
+
+    `sizes` are of all tables that any part may read; `counts`: version → (buckets, rows) as last committed.
+    """
+    changes = diff(active, wanted, retained)
+    new = [change.part for change in changes if change.kind == "new" and isinstance(change.part, Part)]
+    tables = expanded({pattern for part in new for pattern in part.tables}, sizes)
+    return Plan(
+        base=base,
+        changes=changes,
+        replays=tuple(sizes.get(table, TableSize(table, 0, 0)) for table in tables),
+        downloads=tuple(_downloads(changes, counts)),
+        rate=rate,
+        same_text=same_text,
+    )
+
+
+def planned(changes: Sequence[PartChange]) -> str:
+    """The plan as the request carries it; the merge's own diff must give the same text (rule D1)."""
+    return json.dumps([[c.part.kind, c.part.definition, c.part.label, c.kind, c.version] for c in changes])
+
+
+def _downloads(changes: Sequence[PartChange], counts: Mapping[int, tuple[int, int]]) -> list[Download]:
+    renewed = {c.part.definition for c in changes if c.kind == "new" and c.part.kind == "bucket"}
+    replaced = [
+        (c.part.definition, counts.get(c.version or 0, (0, 0)))
+        for c in changes
+        if c.kind == "removed" and c.part.kind == "bucket" and c.part.definition in renewed
+    ]
+    return [Download(definition, buckets, rows) for definition, (buckets, rows) in replaced]
+
+
+def _change_json(change: PartChange) -> dict[str, Any]:
+    return {
+        "definition": change.part.definition,
+        "part": change.part.label,
+        "kind": change.part.kind,
+        "change": change.kind,
+        "version": change.version,
+        "reason": change.reason,
+    }

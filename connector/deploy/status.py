@@ -1,0 +1,108 @@
+"""The state of a running app as one stable object (`syncline status --json`), from the heads of its logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from connector.deploy.catalog import Catalog, Deployment, Tributary
+
+Record = Mapping[str, Any]
+
+
+def status(
+    *,
+    now_ms: int,
+    head: Record | None,
+    progress: Record | None,
+    commit: Record | None,
+    checkpoint: Record | None,
+    catalog: Catalog,
+) -> dict[str, Any]:
+    """Positions, lag, deployments and definitions; `position` is the change log's head, times are ms.
+
+    `head` is the newest Batch, `commit` the newest Commit, `checkpoint` the newest exposed one.
+    """
+    active = catalog.active
+    pending = next((d for d in catalog.deployments if d.kind == "deploy" and d.pending), None)
+    counted = {v["version"]: v for v in commit["versions"]} if commit else {}
+    return {
+        "position": head["position"] if head else 0,
+        "checkpoint": checkpoint["position"] if checkpoint else 0,
+        "streams": {s["stream"]: s["position"] for s in commit["streams"]} if commit else {},
+        "lag": lag(now_ms, head, checkpoint),
+        "deployment": _deployment(active),
+        "pending": _pending(pending, catalog, commit),
+        "definitions": _definitions(catalog, counted, [d for d in (active, pending) if d is not None]),
+        "rejected": sum(v["rejected"] for v in counted.values()) + _set_aside(progress),
+        "source": _source(progress),
+    }
+
+
+def lag(now_ms: int, head: Record | None, checkpoint: Record | None) -> dict[str, int]:
+    """Rows and ms between the head of the change log and what clients can see."""
+    if head is None or (checkpoint is not None and checkpoint["position"] >= head["position"]):
+        return {"rows": 0, "ms": 0}
+    seen_rows = checkpoint["log_rows"] if checkpoint else 0
+    seen_at = (checkpoint["committed_at"] if checkpoint else 0) or head["committed_at"]
+    return {"rows": head["rows"] - seen_rows, "ms": max(0, now_ms - seen_at)}
+
+
+def replay(tributary: Tributary | None, commit: Record | None) -> dict[str, int | None]:
+    """How far a tributary's replay is: records taken, of how many (None until the ends are known)."""
+    if tributary is None:
+        return {"rows": 0, "of": 0, "position": 0, "target": None}
+    states = commit["streams"] if commit else []
+    taken = next((s for s in states if s["stream"] == tributary.name), None)
+    total = sum(end.end for end in tributary.ends) if tributary.bounded else None
+    return {
+        "rows": sum(p["taken"] for p in taken["partitions"]) if taken else 0,
+        "of": total,
+        "position": taken["position"] if taken else 0,
+        "target": tributary.head,
+    }
+
+
+def _deployment(deployment: Deployment | None) -> dict[str, Any] | None:
+    if deployment is None:
+        return None
+    return {"generation": deployment.generation, "state": deployment.state}
+
+
+def _pending(pending: Deployment | None, catalog: Catalog, commit: Record | None) -> dict[str, Any] | None:
+    if pending is None:
+        return None
+    tributary = next((t for t in catalog.tributaries if t.generation == pending.generation), None)
+    return {"generation": pending.generation, "state": pending.state, "replay": replay(tributary, commit)}
+
+
+def _definitions(
+    catalog: Catalog, counted: Mapping[int, Record], deployments: list[Deployment]
+) -> list[dict[str, Any]]:
+    versions = {v.version: v for v in catalog.versions}
+    parts: dict[str, dict[int, dict[str, Any]]] = {}
+    for deployment in deployments:
+        for definition in deployment.definitions:
+            known = parts.setdefault(definition.name, {})
+            for part in definition.parts:
+                count = counted.get(part.version, {"position": 0, "buckets": 0, "rows": 0, "ops": 0})
+                known[part.version] = {
+                    "kind": part.kind,
+                    "part": part.label,
+                    "version": part.version,
+                    "state": versions[part.version].state,
+                    **{name: count[name] for name in ("position", "buckets", "rows", "ops")},
+                }
+    return [{"name": name, "parts": list(by_version.values())} for name, by_version in parts.items()]
+
+
+def _set_aside(progress: Record | None) -> int:
+    return int(progress["state"].get("rejected", 0)) if progress else 0
+
+
+def _source(progress: Record | None) -> dict[str, Any]:
+    """What the sequencer says of the source: refused tables and what it waits for."""
+    state = progress["state"] if progress else {}
+    tables = state.get("tables", {})
+    refused = {name: table["refused"] for name, table in tables.items() if table["refused"] is not None}
+    return {"refused": refused, "waiting": state.get("waiting")}

@@ -1,0 +1,365 @@
+"""The catalog as values: deployments, versions, tributaries, and the steps from one catalog to the next.
+
+Every step is a pure function; the merge numbers and writes the result (one record per commit that changed it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+MAIN = "main"
+KEPT_ENDED = 10  # deployments that are over and still listed
+LONGEST_KEPT = 64 * 1024  # characters of a config that is kept once its deployment is over: the catalog is one record
+REPLAY_PATIENCE_MS = 10 * 60 * 1000  # the snapshot topics' min.compaction.lag.ms; counted from the request
+VERIFY_PATIENCE_MS = 10 * 60 * 1000  # an aligned verify that nobody drops goes by itself after so long
+
+DeploymentState = Literal["replaying", "catching_up", "aligned", "active", "retained", "dropped", "failed", "cancelled"]
+VersionState = Literal["pending", "exposed", "retained", "throwaway"]
+TributaryState = Literal["replaying", "catching_up", "aligned", "taking_over"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedPart:
+    kind: str
+    label: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedDefinition:
+    name: str
+    priority: int
+    queriers: str  # JSON
+    parts: tuple[DeployedPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Of an aligned verify: two op logs, each to be folded up to an offset."""
+
+    version: int
+    offset: int
+    original: int
+    original_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One generation of the sync config."""
+
+    generation: int
+    kind: str  # deploy or verify
+    state: DeploymentState
+    config: str
+    path: str
+    evaluation: str
+    requested_at: int
+    switched_at: int
+    position: int
+    commit: int
+    reason: str
+    comparisons: tuple[Comparison, ...]
+    definitions: tuple[DeployedDefinition, ...]
+
+    def versions(self) -> frozenset[int]:
+        return frozenset(part.version for definition in self.definitions for part in definition.parts)
+
+    @property
+    def pending(self) -> bool:
+        """On its way to a switch or an alignment."""
+        return self.state in ("replaying", "catching_up")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One part as first deployed."""
+
+    version: int
+    kind: str
+    definition: str
+    label: str
+    canonical: str
+    plan: str  # JSON
+    evaluation: str
+    tables: tuple[str, ...]
+    state: VersionState
+    stream: str
+    dropped_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayEnd:
+    table: str
+    partition: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tributary:
+    """A stream for the new versions of one pending deployment (rules T5, D2)."""
+
+    name: str
+    generation: int
+    versions: tuple[int, ...]
+    state: TributaryState
+    start: int
+    start_offset: int
+    ends: tuple[ReplayEnd, ...]
+    bounded: bool
+    head: int | None
+
+    @property
+    def pending(self) -> bool:
+        return self.state in ("replaying", "catching_up")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The whole catalog; `number` and `written_at` are set by whoever writes it."""
+
+    number: int = 0
+    written_at: int = 0
+    next_generation: int = 1
+    next_version: int = 1
+    deployments: tuple[Deployment, ...] = ()
+    versions: tuple[Version, ...] = ()
+    tributaries: tuple[Tributary, ...] = ()
+    rewinds: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Catalog:
+        """The catalog that a Catalog record holds."""
+        return cls(
+            number=record["number"],
+            written_at=record["written_at"],
+            next_generation=record["next_generation"],
+            next_version=record["next_version"],
+            deployments=tuple(_deployment(d) for d in record["deployments"]),
+            versions=tuple(Version(**{**v, "tables": tuple(v["tables"])}) for v in record["versions"]),
+            tributaries=tuple(_tributary(t) for t in record["tributaries"]),
+            rewinds={r["stream"]: r["count"] for r in record["rewinds"]},
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """The catalog as a Catalog record."""
+        rewinds = [{"stream": stream, "count": count} for stream, count in self.rewinds.items()]
+        return asdict(self) | {"rewinds": rewinds}
+
+    @property
+    def active(self) -> Deployment | None:
+        return next((d for d in self.deployments if d.state == "active"), None)
+
+    @property
+    def generation(self) -> int:
+        """Of the active deployment; 0 before the first."""
+        return self.active.generation if self.active is not None else 0
+
+    def deployment(self, generation: int) -> Deployment | None:
+        return next((d for d in self.deployments if d.generation == generation), None)
+
+    def tributary(self, name: str) -> Tributary | None:
+        return next((t for t in self.tributaries if t.name == name), None)
+
+    def version(self, number: int) -> Version | None:
+        return next((v for v in self.versions if v.version == number), None)
+
+    def exposed(self) -> tuple[Version, ...]:
+        return tuple(v for v in self.versions if v.state == "exposed")
+
+
+def tributary_name(generation: int) -> str:
+    return f"t{generation}"
+
+
+def with_deployment(catalog: Catalog, deployment: Deployment) -> Catalog:
+    """The catalog with this deployment in the place of the one of its generation."""
+    return replace(
+        catalog,
+        deployments=tuple(deployment if d.generation == deployment.generation else d for d in catalog.deployments),
+    )
+
+
+def with_tributary(catalog: Catalog, tributary: Tributary) -> Catalog:
+    return replace(
+        catalog, tributaries=tuple(tributary if t.name == tributary.name else t for t in catalog.tributaries)
+    )
+
+
+def with_rewind(catalog: Catalog, stream: str) -> Catalog:
+    """The stream is asked once more to rewind (rule M1)."""
+    return replace(catalog, rewinds={**catalog.rewinds, stream: catalog.rewinds.get(stream, 0) + 1})
+
+
+def added(
+    catalog: Catalog, deployment: Deployment, versions: Iterable[Version], tributary: Tributary | None
+) -> Catalog:
+    """A new pending deployment with its versions; generation and version numbers count up and never come back."""
+    fresh = tuple(versions)
+    return replace(
+        catalog,
+        next_generation=deployment.generation + 1,
+        next_version=max([catalog.next_version, *(v.version + 1 for v in fresh)]),
+        deployments=_pruned((*catalog.deployments, deployment)),
+        versions=catalog.versions + fresh,
+        tributaries=catalog.tributaries + ((tributary,) if tributary else ()),
+    )
+
+
+def bounded(catalog: Catalog, tributary: Tributary, ends: Iterable[ReplayEnd]) -> Catalog:
+    """The replay's ends are captured: written once, the first wins (rule T5)."""
+    return with_tributary(catalog, replace(tributary, ends=tuple(ends), bounded=True))
+
+
+def headed(catalog: Catalog, tributary: Tributary, head: int) -> Catalog:
+    """Every partition is done and F is captured: the tributary catches up."""
+    deployment = catalog.deployment(tributary.generation)
+    caught = with_tributary(catalog, replace(tributary, head=head, state="catching_up"))
+    return with_deployment(caught, replace(deployment, state="catching_up")) if deployment else caught
+
+
+def switched(
+    catalog: Catalog, deployment: Deployment, *, position: int, commit: int, now: int, dropped_at: int
+) -> Catalog:
+    """The deployment becomes active at `position`, in the checkpoint of that commit (rule D4)."""
+    wanted = deployment.versions()
+    return replace(
+        catalog,
+        deployments=tuple(
+            replace(d, state="active", position=position, commit=commit, switched_at=now)
+            if d.generation == deployment.generation
+            else replace(d, state="retained")
+            if d.state == "active"
+            else d
+            for d in catalog.deployments
+        ),
+        versions=tuple(_exposure(v, wanted, dropped_at) for v in catalog.versions),
+        tributaries=tuple(
+            replace(t, state="taking_over") if t.generation == deployment.generation else t for t in catalog.tributaries
+        ),
+    )
+
+
+def _exposure(version: Version, wanted: frozenset[int], dropped_at: int) -> Version:
+    if version.version in wanted:
+        return replace(version, state="exposed", dropped_at=0)
+    if version.state == "exposed":
+        return replace(version, state="retained", dropped_at=dropped_at)
+    return version
+
+
+def aligned(catalog: Catalog, deployment: Deployment, *, position: int, commit: int, now: int) -> Catalog:
+    """A verify stands at the same boundary as main: nothing more is taken from its tributary."""
+    done = replace(deployment, state="aligned", position=position, commit=commit, switched_at=now)
+    return replace(
+        with_deployment(catalog, done),
+        tributaries=tuple(
+            replace(t, state="aligned") if t.generation == deployment.generation else t for t in catalog.tributaries
+        ),
+    )
+
+
+def taken_over(catalog: Catalog, versions: frozenset[int]) -> Catalog:
+    """Main answers for these versions from now on; a tributary without versions of its own has ended (rule D5)."""
+    moved = tuple(replace(v, stream=MAIN) if v.version in versions else v for v in catalog.versions)
+    still = {v.stream for v in moved}
+    return replace(
+        catalog,
+        versions=moved,
+        tributaries=tuple(t for t in catalog.tributaries if t.state != "taking_over" or t.name in still),
+        rewinds={s: n for s, n in catalog.rewinds.items() if s == MAIN or s in still},
+    )
+
+
+def dropped(catalog: Catalog, deployment: Deployment, reason: str) -> Catalog:
+    """A verify or a pending deploy is given up: its versions and tributary go, all else stays (law 10)."""
+    return _given_up(catalog, deployment, "dropped", reason)
+
+
+def cancelled(catalog: Catalog, deployment: Deployment) -> Catalog:
+    """A person gives a pending deploy up: all else stays as it is (law 10)."""
+    return _given_up(catalog, deployment, "cancelled", "cancelled on request")
+
+
+def failed(catalog: Catalog, deployment: Deployment, reason: str) -> Catalog:
+    """A pending deployment cannot be exposed any more: it goes, all else stays (law 10)."""
+    return _given_up(catalog, deployment, "failed", reason)
+
+
+def _given_up(catalog: Catalog, deployment: Deployment, state: DeploymentState, reason: str) -> Catalog:
+    mine = {t.name for t in catalog.tributaries if t.generation == deployment.generation}
+    return _ended(
+        replace(
+            with_deployment(catalog, replace(deployment, state=state, config="", reason=reason, comparisons=())),
+            versions=tuple(v for v in catalog.versions if v.stream not in mine or v.state in ("exposed", "retained")),
+            tributaries=tuple(t for t in catalog.tributaries if t.name not in mine),
+            rewinds={s: n for s, n in catalog.rewinds.items() if s not in mine},
+        )
+    )
+
+
+def expired(catalog: Catalog, now: int) -> Catalog:
+    """What time ends: retained versions past their date, a verify that nobody came back for, a replay that took so
+    long that compaction may have overtaken it (rule T7)."""
+    for deployment in catalog.deployments:
+        scanning = deployment.pending and any(
+            t.generation == deployment.generation and t.head is None for t in catalog.tributaries
+        )
+        if scanning and now >= deployment.requested_at + REPLAY_PATIENCE_MS:
+            catalog = failed(catalog, deployment, "its replay took so long that compaction may have overtaken it")
+        stands = deployment.kind == "verify" and deployment.state == "aligned"
+        if stands and now >= deployment.switched_at + VERIFY_PATIENCE_MS:
+            catalog = dropped(catalog, deployment, "nobody dropped it")
+    wanted = {number for d in catalog.deployments if d.pending for number in d.versions()}
+    kept = tuple(v for v in catalog.versions if v.state != "retained" or now < v.dropped_at or v.version in wanted)
+    if len(kept) == len(catalog.versions):
+        return _ended(catalog)
+    still = {v.stream for v in kept}
+    live = tuple(t for t in catalog.tributaries if t.state != "taking_over" or t.name in still)
+    return _ended(replace(catalog, versions=kept, tributaries=live))
+
+
+def _ended(catalog: Catalog) -> Catalog:
+    """Retained deployments none of whose versions is retained any more are dropped."""
+    retained = {v.version for v in catalog.versions if v.state == "retained"}
+    over = {d.generation for d in catalog.deployments if d.state == "retained" and not d.versions() & retained}
+    if not over:
+        return catalog
+    deployments = tuple(
+        replace(d, state="dropped", config=d.config if len(d.config) <= LONGEST_KEPT else "")
+        if d.generation in over
+        else d
+        for d in catalog.deployments
+    )
+    return replace(catalog, deployments=_pruned(deployments))
+
+
+def _pruned(deployments: tuple[Deployment, ...]) -> tuple[Deployment, ...]:
+    ended = [d.generation for d in deployments if d.state in ("dropped", "failed", "cancelled")]
+    forgotten = set(ended[:-KEPT_ENDED])
+    return tuple(d for d in deployments if d.generation not in forgotten)
+
+
+def _deployment(record: Mapping[str, Any]) -> Deployment:
+    return Deployment(
+        **{
+            **record,
+            "comparisons": tuple(Comparison(**c) for c in record["comparisons"]),
+            "definitions": tuple(
+                DeployedDefinition(**{**d, "parts": tuple(DeployedPart(**p) for p in d["parts"])})
+                for d in record["definitions"]
+            ),
+        }
+    )
+
+
+def _tributary(record: Mapping[str, Any]) -> Tributary:
+    return Tributary(
+        **{
+            **record,
+            "versions": tuple(record["versions"]),
+            "ends": tuple(ReplayEnd(**e) for e in record["ends"]),
+        }
+    )

@@ -1,0 +1,95 @@
+"""Whether a stream's next record is taken: dense positions, contiguous replay, the hold-back (rules M1, M4, T3, T6)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from connector.merge.catalog import MAIN, Tributary, Version
+from connector.merge.state import Evaluated, Merge, ReplayRange
+
+
+class Verdict(Enum):
+    TAKE = "take"
+    HOLD = "hold"  # its turn comes later
+    DROP = "drop"  # taken already
+    REFUSE = "refuse"  # an answer that the catalog does not ask for; the true one is still to come
+    JUMP = "jump"  # a hole lies before it: the stream must rewind
+
+
+def judge(state: Merge, stream: str, record: Evaluated) -> Verdict:
+    """The verdict on the record that comes next in the stream's evaluated topic."""
+    if record["stream"] != stream:
+        return Verdict.REFUSE
+    if stream == MAIN:
+        return _judge_main(state, record)
+    tributary = state.catalog.tributary(stream)
+    if tributary is None or tributary.state == "aligned":
+        return Verdict.HOLD
+    if record["replay"] is not None:
+        return _judge_replay(state, tributary, record, record["replay"])
+    return _judge_tributary(state, tributary, record)
+
+
+def answering(state: Merge, stream: str, record: Evaluated) -> frozenset[int]:
+    """The versions for which the record is the next one, by the evaluation that the catalog says (rule T3).
+
+    A record of main also answers for versions that a tributary delivers after its switch: that is their
+    take-over (rule D5).
+    """
+    given = {e["version"]: e["evaluation"] for e in record["versions"]}
+    replay = record["replay"] is not None
+    return frozenset(
+        v.version
+        for v in state.catalog.versions
+        if given.get(v.version) == v.evaluation
+        and (v.stream == stream or (stream == MAIN and awaits_takeover(v)))
+        and (replay or state.versions[v.version].position == record["position"] - 1)
+    )
+
+
+def awaits_takeover(version: Version) -> bool:
+    """Switched, and still delivered by its tributary."""
+    return version.stream != MAIN and version.state in ("exposed", "retained")
+
+
+def _judge_main(state: Merge, record: Evaluated) -> Verdict:
+    taken = state.main.position
+    if record["position"] <= taken:
+        return Verdict.DROP
+    if record["position"] > taken + 1:
+        return Verdict.JUMP
+    if any(v.stream != MAIN and state.versions[v.version].position < taken for v in state.catalog.exposed()):
+        return Verdict.HOLD  # what is exposed is taken in step (rule M2)
+    needed = {v.version for v in state.catalog.exposed() if v.stream == MAIN}
+    return Verdict.TAKE if needed <= answering(state, MAIN, record) else Verdict.REFUSE
+
+
+def _judge_replay(state: Merge, tributary: Tributary, record: Evaluated, scan: ReplayRange) -> Verdict:
+    replayed = state.streams[tributary.name].partitions.get((scan["table"], scan["partition"]))
+    if replayed is None:
+        return Verdict.REFUSE
+    if replayed.done or scan["start"] < replayed.taken:
+        return Verdict.DROP
+    if scan["start"] > replayed.taken:
+        return Verdict.JUMP
+    return Verdict.TAKE if answering(state, tributary.name, record) >= _own(state, tributary) else Verdict.REFUSE
+
+
+def _judge_tributary(state: Merge, tributary: Tributary, record: Evaluated) -> Verdict:
+    stream = state.streams[tributary.name]
+    if record["position"] <= stream.position:
+        return Verdict.DROP
+    if record["position"] > stream.position + 1 or not scanned(state, tributary):
+        return Verdict.JUMP
+    if record["position"] > state.main.position:
+        return Verdict.HOLD  # nothing beyond main, exposed or not (rule M4)
+    return Verdict.TAKE if answering(state, tributary.name, record) >= _own(state, tributary) else Verdict.REFUSE
+
+
+def scanned(state: Merge, tributary: Tributary) -> bool:
+    """Every replay record of the tributary is taken (rule T6)."""
+    return tributary.bounded and all(r.done for r in state.streams[tributary.name].partitions.values())
+
+
+def _own(state: Merge, tributary: Tributary) -> frozenset[int]:
+    return frozenset(v.version for v in state.catalog.versions if v.stream == tributary.name)

@@ -1,0 +1,102 @@
+"""What a commit decides beyond its rows: switch, alignment, what time ends, and whether it is a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from connector.definitions.patterns import expanded, is_wildcard
+from connector.merge.catalog import Catalog, Deployment, aligned, expired, switched, with_deployment
+from connector.merge.draft import Draft
+from connector.merge.judge import scanned
+from connector.merge.state import Merge, commit_record, is_checkpoint
+
+# Table → Q, the position from which it is complete; None: not yet (rule D3). Refused tables are not in it.
+Complete = Mapping[str, int | None]
+
+
+def settle(draft: Draft, *, now: int, complete: Complete, retain_ms: int) -> None:
+    """Decide at the end of a draft, before its ops are written."""
+    draft.state = _with(draft.state, expired(draft.state.catalog, now))
+    for deployment in draft.state.catalog.deployments:
+        if deployment.pending and ready(draft.state, deployment, complete):
+            draft.state = _with(draft.state, _landed(draft.state, deployment, now, retain_ms))
+            draft.state = _with(draft.state, expired(draft.state.catalog, now))
+
+
+def ready(state: Merge, deployment: Deployment, complete: Complete) -> bool:
+    """The deployment stands with everything exposed at one boundary P, P ≥ F and P ≥ Q of its tables (rules D3, D4)."""
+    return not any(True for _ in waits(state, deployment, complete)) and is_checkpoint(state)
+
+
+def waits(state: Merge, deployment: Deployment, complete: Complete) -> Iterator[str]:
+    """What keeps a deployment from its switch, other than that no boundary is reached."""
+    position = state.main.position
+    for tributary in (t for t in state.catalog.tributaries if t.generation == deployment.generation):
+        stream = state.streams[tributary.name]
+        if tributary.state != "catching_up" or tributary.head is None:
+            yield f"{tributary.name} is {tributary.state}"
+        elif not scanned(state, tributary):  # F can be announced before the last replay record is taken (rule T6)
+            yield f"the replay of {tributary.name} is not wholly taken"
+        elif position < tributary.head:
+            yield f"main is at {position}, before {tributary.head} where the replay ended"
+        elif stream.position != position or state.cursors.get(tributary.name):
+            yield f"{tributary.name} is at {stream.position}, main at {position}"
+        own = set(tributary.versions)
+        yield from _incomplete(
+            {p for v in state.catalog.versions if v.version in own for p in v.tables}, complete, position
+        )
+    wanted = deployment.versions()
+    for version in state.catalog.versions:
+        if version.version in wanted and version.state == "retained":  # comes back: it may lag (rule M6)
+            reached = state.versions[version.version].position
+            if reached != position or state.cursors.get(version.stream):
+                yield f"version {version.version} is at {reached}, main at {position}"
+
+
+def _incomplete(patterns: set[str], complete: Complete, position: int) -> Iterator[str]:
+    """Of a wildcard the tables count that the sequencer knows: one that comes later has its first row in the log."""
+    if not complete and any(map(is_wildcard, patterns)):
+        yield "no table is known yet"
+    for table in expanded(patterns, complete):
+        needed = complete.get(table)
+        if needed is None or position < needed:
+            yield f"{table} is not complete"
+
+
+def finish(draft: Draft, oplog_offsets: Mapping[int, int], *, now: int) -> tuple[dict[str, object], Catalog | None]:
+    """(Commit record, catalog to write or None), once the ops are in their logs."""
+    draft.written(oplog_offsets)
+    catalog = draft.state.catalog
+    if catalog is not draft.base.catalog:
+        catalog = replace(_compared(catalog, draft.state), number=draft.base.catalog.number + 1, written_at=now)
+        draft.state = replace(draft.state, catalog=catalog)
+    record = commit_record(draft.state, exposed=is_checkpoint(draft.state), now=now)
+    return record, None if catalog is draft.base.catalog else catalog
+
+
+def _with(state: Merge, catalog: Catalog) -> Merge:
+    return state if catalog is state.catalog else state.with_catalog(catalog)
+
+
+def _landed(state: Merge, deployment: Deployment, now: int, retain_ms: int) -> Catalog:
+    position, commit = state.main.position, state.number
+    if deployment.kind == "verify":
+        return aligned(state.catalog, deployment, position=position, commit=commit, now=now)
+    return switched(state.catalog, deployment, position=position, commit=commit, now=now, dropped_at=now + retain_ms)
+
+
+def _compared(catalog: Catalog, state: Merge) -> Catalog:
+    """A verify that aligned in this commit learns how far its op logs reach."""
+    for deployment in catalog.deployments:
+        if deployment.state == "aligned" and deployment.commit == state.number:
+            comparisons = tuple(
+                replace(
+                    c,
+                    offset=state.versions[c.version].oplog_offset,
+                    original_offset=state.versions[c.original].oplog_offset,
+                )
+                for c in deployment.comparisons
+            )
+            catalog = with_deployment(catalog, replace(deployment, comparisons=comparisons))
+    return catalog

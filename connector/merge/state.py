@@ -1,0 +1,249 @@
+"""What the merge knows between two commits: how far each stream and each version is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
+
+from connector.merge.catalog import MAIN, Catalog, Tributary
+from connector.merge.rows import EvaluatedOutput
+
+
+class EvaluatedRow(TypedDict):
+    key: str
+    outputs: list[EvaluatedOutput]
+
+
+class EvaluatedTable(TypedDict):
+    table: str
+    versions: list[int]
+    rows: list[EvaluatedRow]
+    empty: list[str]
+
+
+class Evaluation(TypedDict):
+    version: int
+    evaluation: str
+
+
+class ReplayRange(TypedDict):
+    table: str
+    partition: int
+    start: int
+    end: int
+    done: bool
+
+
+class RejectedRow(TypedDict):
+    version: int
+    table: str
+    key: str
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+
+class Evaluated(TypedDict):
+    """One record of an evaluated topic; fields as in schemas/syncline.Evaluated.avsc."""
+
+    stream: str
+    position: int
+    change_offset: int
+    boundary: bool
+    committed_at: int
+    log_rows: int
+    attempt: str
+    part: int
+    parts: int
+    replay: ReplayRange | None
+    truncate: str | None
+    versions: list[Evaluation]
+    tables: list[EvaluatedTable]
+    rejected: list[RejectedRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How far one snapshot partition is taken: consumer position, read to its captured end or not, rows."""
+
+    taken: int = 0
+    done: bool = False
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """How far a stream's records are taken. `boundary`: its position is known to end no source transaction in the
+    middle; after a start that is known only of a checkpoint."""
+
+    name: str
+    position: int = 0
+    evaluated_offset: int = 0
+    change_offset: int = 0
+    boundary: bool = True
+    committed_at: int = 0
+    log_rows: int = 0
+    partitions: Mapping[tuple[str, int], Replayed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A version after a commit. `oplog_offset` is the next offset in its op log."""
+
+    position: int = 0
+    oplog_offset: int = 0
+    buckets: int = 0
+    rows: int = 0
+    ops: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Everything but the row state. `number` is that of the last commit; `cursors` the rows taken of a record
+    that did not fit into one commit, per stream: they need no durability, since a row taken twice gives no op."""
+
+    catalog: Catalog = field(default_factory=Catalog)
+    number: int = 0
+    request_offset: int = 0
+    streams: Mapping[str, Stream] = field(default_factory=lambda: {MAIN: Stream(MAIN)})
+    versions: Mapping[int, Counted] = field(default_factory=dict)
+    cursors: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def main(self) -> Stream:
+        return self.streams[MAIN]
+
+    def with_stream(self, stream: Stream) -> Merge:
+        return replace(self, streams={**self.streams, stream.name: stream})
+
+    def with_catalog(self, catalog: Catalog) -> Merge:
+        """This catalog in force; streams and versions that are new in it begin, those gone from it end."""
+        tributaries = {t.name: t for t in catalog.tributaries}
+        streams = {n: s for n, s in self.streams.items() if n == MAIN or n in tributaries}
+        versions = {v.version: self.versions.get(v.version) for v in catalog.versions}
+        begun = {
+            v.version: tributaries[v.stream].start if v.stream in tributaries else self.main.position
+            for v in catalog.versions
+        }
+        return replace(
+            self,
+            catalog=catalog,
+            streams=streams | {n: _bounded(streams.get(n) or _begun(t, self.main), t) for n, t in tributaries.items()},
+            versions={n: counted or Counted(position=begun[n]) for n, counted in versions.items()},
+            cursors={n: c for n, c in self.cursors.items() if n == MAIN or n in tributaries},
+        )
+
+
+def _begun(tributary: Tributary, main: Stream) -> Stream:
+    return Stream(
+        tributary.name,
+        position=tributary.start,
+        change_offset=tributary.start_offset,
+        boundary=main.boundary and main.position == tributary.start,
+        committed_at=main.committed_at,
+        log_rows=main.log_rows,
+    )
+
+
+def _bounded(stream: Stream, tributary: Tributary) -> Stream:
+    """Each partition of the replay begins at 0; an empty one is done with that (rule T6)."""
+    if not tributary.bounded or stream.partitions:
+        return stream
+    return replace(stream, partitions={(e.table, e.partition): Replayed(done=e.end == 0) for e in tributary.ends})
+
+
+def seen_position(state: Merge) -> int:
+    """The last position wholly taken by main and by every exposed version."""
+    exposed = (state.versions[v.version].position for v in state.catalog.exposed())
+    return min([state.main.position, *exposed])
+
+
+def standing(state: Merge) -> frozenset[int]:
+    """The versions that are taken as far as main is."""
+    return frozenset(number for number, v in state.versions.items() if v.position == state.main.position)
+
+
+def is_checkpoint(state: Merge) -> bool:
+    """Main and every exposed version stand at one boundary, none of them inside a record (rule M2)."""
+    position = state.main.position
+    exposed = state.catalog.exposed()
+    level = all(state.versions[v.version].position == position for v in exposed)
+    streams = {MAIN, *(v.stream for v in exposed)}
+    return level and not any(state.cursors.get(s) for s in streams) and at_boundary(state, position)
+
+
+def at_boundary(state: Merge, position: int) -> bool:
+    """A stream that stands at `position` has seen that no source transaction is open there."""
+    return any(s.boundary for s in state.streams.values() if s.position == position)
+
+
+def commit_record(state: Merge, *, exposed: bool, now: int) -> dict[str, Any]:
+    """The state as a Commit record (rule M2); from it `recovered` makes the state again."""
+    position = seen_position(state)
+    at = next((s for s in state.streams.values() if s.position == position), state.main)
+    return {
+        "number": state.number,
+        "position": position,
+        "cursor": state.cursors.get(MAIN, 0),
+        "exposed": exposed,
+        "committed_at": at.committed_at,
+        "written_at": now,
+        "log_rows": at.log_rows,
+        "request_offset": state.request_offset,
+        "catalog": state.catalog.number,
+        "streams": [_stream_record(s) for s in state.streams.values()],
+        "versions": [
+            {
+                "version": number,
+                "position": v.position,
+                "oplog_offset": v.oplog_offset,
+                "buckets": v.buckets,
+                "rows": v.rows,
+                "ops": v.ops,
+                "rejected": v.rejected,
+            }
+            for number, v in state.versions.items()
+        ],
+    }
+
+
+def _stream_record(stream: Stream) -> dict[str, Any]:
+    return {
+        "stream": stream.name,
+        "position": stream.position,
+        "evaluated_offset": stream.evaluated_offset,
+        "change_offset": stream.change_offset,
+        "partitions": [
+            {"table": table, "partition": partition, "taken": r.taken, "done": r.done, "rows": r.rows}
+            for (table, partition), r in stream.partitions.items()
+        ],
+    }
+
+
+def recovered(commit: Mapping[str, Any], catalog: Catalog) -> Merge:
+    """The state after the last commit (law 6)."""
+    streams = {
+        s["stream"]: Stream(
+            s["stream"],
+            position=s["position"],
+            evaluated_offset=s["evaluated_offset"],
+            change_offset=s["change_offset"],
+            boundary=commit["exposed"] and s["position"] == commit["position"],
+            committed_at=commit["committed_at"],
+            log_rows=commit["log_rows"],
+            partitions={
+                (p["table"], p["partition"]): Replayed(p["taken"], p["done"], p["rows"]) for p in s["partitions"]
+            },
+        )
+        for s in commit["streams"]
+    }
+    versions = {
+        v["version"]: Counted(v["position"], v["oplog_offset"], v["buckets"], v["rows"], v["ops"], v["rejected"])
+        for v in commit["versions"]
+    }
+    return Merge(
+        number=commit["number"], request_offset=commit["request_offset"], streams=streams, versions=versions
+    ).with_catalog(catalog)

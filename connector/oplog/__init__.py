@@ -1,0 +1,1 @@
+"""The algebra of a bucket: ops, names, checksums, fold, compaction."""

@@ -1,0 +1,99 @@
+"""The settings file `syncline.yaml`: read once, frozen, found by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from connector.errors import BadConfig
+
+FILE_NAME = "syncline.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every command needs to know of its surroundings.
+
+    `tables` are `schema.table` names that the connector captures; empty means every table of the schema
+    `public` that has a key. `state` is the folder of this node's stores and run files. Sizes are bytes,
+    times seconds.
+    """
+
+    path: Path  # the file itself; relative paths in it start at its folder
+    kafka: str  # bootstrap servers
+    registry: str  # Confluent API root, e.g. http://127.0.0.1:8081/apis/ccompat/v7
+    connect: str  # Connect's REST root
+    postgres: str  # DSN of the source database
+    app: str = "syncline"  # first word of every topic, group and transactional id
+    connector: str = "syncline"  # the connector's name in Connect
+    topic_prefix: str = "source"  # Debezium's topic.prefix
+    tables: tuple[str, ...] = field(default=())
+    state: Path = Path(".syncline")
+    snapshot_partitions: int = 4
+    max_request_size: int = 16 * 1024 * 1024  # the connector's max.request.size
+    retain_removed: float = 3600.0
+    toast: str = "refuse"  # or "reread" (rule S10)
+
+
+def load(path: str | None = None) -> Settings:
+    """The settings of `path`, or of the nearest syncline.yaml above the working folder.
+
+    Raises BadConfig where there is none, where a key is unknown or missing, or a value has the wrong type.
+    """
+    file = Path(path) if path is not None else _nearest()
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise BadConfig(f"settings file cannot be read: {error}", where=str(file)) from error
+    if not isinstance(content, dict):
+        raise BadConfig("settings file must be a map of keys", where=str(file))
+    return _from_map(file.resolve(), content)
+
+
+def _nearest() -> Path:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise BadConfig(
+        f"no {FILE_NAME} in {here} or any folder above",
+        hint="start the local stack with `syncline local up`, which writes one, or name one with --settings FILE",
+    )
+
+
+def _from_map(file: Path, content: dict[str, Any]) -> Settings:
+    known = {f.name: f for f in fields(Settings) if f.name != "path"}
+    for name in content:
+        if name not in known:
+            raise BadConfig(f'unknown setting "{name}"', where=str(file), hint=f"known: {', '.join(known)}")
+    values = dict(content)
+    for name, each in known.items():
+        if name in content:
+            values[name] = _checked(file, name, content[name])
+        elif each.default is MISSING and each.default_factory is MISSING:
+            raise BadConfig(f'setting "{name}" is missing', where=str(file))
+    values["state"] = (file.parent / values.get("state", ".syncline")).resolve()
+    return Settings(path=file, **values)
+
+
+# What a value must be, in words, and whether it is.
+_TEXT = ("text", lambda value: isinstance(value, str) and value != "")
+_COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "tables": ("a list of schema.table names", lambda v: isinstance(v, list) and all(isinstance(t, str) for t in v)),
+    "snapshot_partitions": _COUNT,
+    "max_request_size": _COUNT,
+    "retain_removed": ("a number of seconds, at least 0", lambda v: type(v) in (int, float) and v >= 0),
+    "toast": ("refuse or reread", lambda v: v in ("refuse", "reread")),
+}
+
+
+def _checked(file: Path, name: str, value: Any) -> Any:
+    wanted, fits = _TYPES.get(name, _TEXT)
+    if not fits(value):
+        raise BadConfig(f'setting "{name}" is {value!r}, not {wanted}', where=str(file))
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""The Debezium envelope to a change; source types to SQLite values."""

@@ -1,0 +1,223 @@
+"""A node's bucket store on RocksDB: ops, bucket sums, lookups and the checkpoint that is exposed (rules V1, V2).
+
+Ops may lie there above the exposed op id; sums, rewrites, lookups' visibility and the exposed id change only in a
+checkpoint's one write batch. A reader takes one `View` and sees one checkpoint, whatever is written meanwhile.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+from rocksdict import Rdict, WriteBatch
+
+from connector.oplog.ops import Op, signed
+from connector.position import OPS_PER_COMMIT
+from connector.store.rocks import Cursor, after, open_free_store
+
+FORMAT = 1
+KEY = struct.Struct(">cI")  # kind of entry, version
+OP_ID = struct.Struct(">Q")
+SUMS = struct.Struct(">IQqQ")  # checksum, ops, rows, newest op id
+META = b"m"
+OPS, LOOKUPS, TOTALS = b"o", b"l", b"s"
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """The checkpoint that clients see: number and position of its commit, and per version the next op-log offset."""
+
+    log: str = ""  # app and topic id of the commit records
+    commit: int = 0
+    position: int = 0
+    offsets: Mapping[int, int] = field(default_factory=dict)
+    catalog: Mapping[str, Any] = field(default_factory=dict)  # the Catalog record in force there
+
+    @property
+    def op_id(self) -> int:
+        """No op of the checkpoint is above it."""
+        return (self.commit + 1) * OPS_PER_COMMIT - 1
+
+
+class Sums(NamedTuple):
+    """A bucket at a checkpoint; `checksum` signed, as clients compare it."""
+
+    checksum: int
+    ops: int
+    rows: int
+    last_op: int
+
+
+class StoredOp(NamedTuple):
+    op_id: int
+    op: str
+    object_type: str
+    object_id: str
+    subkey: str
+    checksum: int
+    data: str | None
+    target_op: int
+
+
+class View:
+    """One checkpoint, as one cursor on the store sees it."""
+
+    def __init__(self, db: Rdict) -> None:
+        self._cursor = Cursor(db)
+        value = self._cursor.get(META)
+        self.exposed = _exposed(value) if value is not None else Exposed()
+
+    def sums(self, version: int, bucket: str) -> Sums:
+        value = self._cursor.get(KEY.pack(TOTALS, version) + bucket.encode())
+        return _sums(value) if value is not None else Sums(0, 0, 0, 0)
+
+    def buckets(self, version: int) -> Iterator[tuple[str, Sums]]:
+        """All buckets of a version that hold any op, with their parameters."""
+        prefix = KEY.pack(TOTALS, version)
+        for key, value in self._cursor.items(prefix, KEY.pack(TOTALS, version + 1)):
+            yield key[len(prefix) :].decode(), _sums(value)
+
+    def ops(self, version: int, bucket: str, *, beyond: int = 0) -> Iterator[StoredOp]:
+        """The bucket's ops with `beyond` < op id <= the exposed one, rising."""
+        start = _op_key(version, bucket, beyond + 1)
+        for key, value in self._cursor.items(start, _op_key(version, bucket, self.exposed.op_id + 1)):
+            yield StoredOp(OP_ID.unpack(key[-8:])[0], *orjson.loads(value))
+
+    def lookup(self, version: int, lookup: str) -> list[str]:
+        """The outputs (JSON text) that each row now gives under a lookup of a parameter index."""
+        prefix = _lookup_prefix(version, lookup)
+        newest: dict[bytes, str] = {}
+        for key, value in self._cursor.items(prefix, after(prefix)):
+            if OP_ID.unpack(key[-8:])[0] <= self.exposed.op_id:
+                newest[key[:-8]] = value.decode()
+        return [outputs for outputs in newest.values() if outputs]
+
+
+class BucketStore:
+    """Written by one process, which also reads it (rule V1)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._db = open_free_store(folder)
+        self.exposed = View(self._db).exposed
+        self._begin()
+
+    def _begin(self) -> None:
+        self._deltas: dict[tuple[int, str], list[int]] = {}  # checksum, ops, rows, newest op id
+        self._rewrites: list[Op] = []
+
+    def view(self) -> View:
+        """The exposed checkpoint, unmoved by what is written later."""
+        return View(self._db)
+
+    def add(self, ops: Iterable[Op], kinds: Mapping[int, str]) -> None:
+        """Lay ops down, in op-log order, before the checkpoint that exposes them. `kinds`: version → bucket or index.
+
+        Doing it again after a restart changes nothing.
+        """
+        batch = WriteBatch(raw_mode=True)
+        for op in ops:
+            if op["op"] in ("MOVE", "CLEAR"):
+                self._rewrites.append(op)
+            elif kinds[op["version"]] == "index":
+                key = _lookup_prefix(op["version"], op["bucket"]) + op["subkey"].encode() + b"\0"
+                batch.put(key + OP_ID.pack(op["op_id"]), (op["data"] or "").encode())
+            else:
+                batch.put(_op_key(op["version"], op["bucket"], op["op_id"]), _op_value(op))
+                self._sum(op)
+        self._db.write(batch)
+
+    def _sum(self, op: Op) -> None:
+        delta = self._deltas.setdefault((op["version"], op["bucket"]), [0, 0, 0, 0])
+        delta[0] += op["checksum"]
+        delta[1] += 1
+        delta[2] += 1 if op["added"] else -1 if op["op"] == "REMOVE" else 0
+        delta[3] = op["op_id"]
+
+    def expose(self, exposed: Exposed) -> None:
+        """One write batch: sums and rewrites of all that was added, versions that are gone, the exposed id."""
+        batch, cursor = WriteBatch(raw_mode=True), Cursor(self._db)
+        for version in self.exposed.offsets.keys() - exposed.offsets.keys():
+            for kind in (OPS, LOOKUPS, TOTALS):
+                batch.delete_range(KEY.pack(kind, version), KEY.pack(kind, version + 1))
+        for op in self._rewrites:
+            self._rewrite(batch, cursor, op)
+        for (version, bucket), delta in self._deltas.items():
+            if version in exposed.offsets:
+                key = KEY.pack(TOTALS, version) + bucket.encode()
+                batch.put(key, _added(cursor.get(key), delta))
+        batch.put(META, _meta(exposed))
+        self._db.write(batch)
+        self.exposed = exposed
+        self._begin()
+
+    def _rewrite(self, batch: WriteBatch, cursor: Cursor, op: Op) -> None:
+        """MOVE takes the place of one op, CLEAR of all up to its own."""
+        version, bucket = op["version"], op["bucket"]
+        if op["op"] == "CLEAR":
+            end = _op_key(version, bucket, op["op_id"] + 1)
+            gone = [key for key, _ in cursor.items(_op_key(version, bucket, 0), end)]
+            for key in gone:
+                batch.delete(key)
+            delta = self._deltas.setdefault((version, bucket), [0, 0, 0, 0])
+            delta[1] += 1 - len(gone)
+        batch.put(_op_key(version, bucket, op["op_id"]), _op_value(op))
+
+    def empty(self) -> None:
+        """Take everything away: the store is of another log."""
+        batch = WriteBatch(raw_mode=True)
+        batch.delete_range(b"\x00", b"\xff")
+        self._db.write(batch)
+        self.exposed = Exposed()
+        self._begin()
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _op_key(version: int, bucket: str, op_id: int) -> bytes:
+    return KEY.pack(OPS, version) + bucket.encode() + b"\0" + OP_ID.pack(op_id)
+
+
+def _lookup_prefix(version: int, lookup: str) -> bytes:
+    return KEY.pack(LOOKUPS, version) + lookup.encode() + b"\0"
+
+
+def _op_value(op: Op) -> bytes:
+    return orjson.dumps(
+        [op["op"], op["object_type"], op["object_id"], op["subkey"], op["checksum"], op["data"], op["target_op"]]
+    )
+
+
+def _sums(value: bytes) -> Sums:
+    checksum, count, rows, last_op = SUMS.unpack(value)
+    return Sums(signed(checksum), count, rows, last_op)
+
+
+def _added(value: bytes | None, delta: list[int]) -> bytes:
+    checksum, count, rows, last_op = SUMS.unpack(value) if value is not None else (0, 0, 0, 0)
+    return SUMS.pack((checksum + delta[0]) & 0xFFFFFFFF, count + delta[1], rows + delta[2], max(last_op, delta[3]))
+
+
+def _meta(exposed: Exposed) -> bytes:
+    return orjson.dumps(
+        {
+            "format": FORMAT,
+            "log": exposed.log,
+            "commit": exposed.commit,
+            "position": exposed.position,
+            "offsets": {str(version): offset for version, offset in exposed.offsets.items()},
+            "catalog": exposed.catalog,
+        }
+    )
+
+
+def _exposed(value: bytes) -> Exposed:
+    meta = orjson.loads(value)
+    if meta["format"] != FORMAT:
+        return Exposed()
+    offsets = {int(version): offset for version, offset in meta["offsets"].items()}
+    return Exposed(meta["log"], meta["commit"], meta["position"], offsets, meta["catalog"])

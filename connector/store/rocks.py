@@ -1,0 +1,93 @@
+"""Opening RocksDB: one set of options, one way to tell a store that cannot be used from one that is taken."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict
+
+from connector.errors import Unavailable
+
+CACHE_BYTES = 64 * 1024 * 1024
+PORTION = 500  # pairs read at a stretch
+WRITE_BUFFER_BYTES = 32 * 1024 * 1024
+
+
+def open_store(folder: Path) -> Rdict:
+    """The store in `folder`, made if there is none, emptied if it is corrupt: whoever opens it can rebuild it.
+
+    Raises Unavailable where another process has it open.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return Rdict(str(folder), _options())
+    except Exception as error:
+        if "lock" in str(error).lower():
+            raise Unavailable(f"store is open in another process: {error}", where=str(folder)) from error
+        shutil.rmtree(folder, ignore_errors=True)
+        return Rdict(str(folder), _options())
+
+
+def open_free_store(folder: Path) -> Rdict:
+    """The store in `folder`, or in `folder-2`, `folder-3`, …, where a process that hangs still holds the first."""
+    for number in range(1, 10):
+        try:
+            return open_store(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
+        except Unavailable:
+            continue
+    raise Unavailable("nine stores are open in other processes", where=str(folder), hint="end the processes that hang")
+
+
+class Cursor:
+    """The store as it was when the cursor was made, whatever is written later. For one thread.
+
+    It is one RocksDB iterator, which never sees a later write. A `Snapshot` of rocksdict 0.3.29 does not do: its
+    iterators read the present (tests/store/test_buckets.py shows it).
+    """
+
+    def __init__(self, db: Rdict) -> None:
+        self._at = db.iter()
+
+    def get(self, key: bytes) -> bytes | None:
+        self._at.seek(key)
+        return cast(bytes, self._at.value()) if self._at.valid() and self._at.key() == key else None
+
+    def items(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs with start <= key < end, rising. Several may be under way at once."""
+        while portion := self._portion(start, end):
+            yield from portion
+            if len(portion) < PORTION:
+                return
+            start = portion[-1][0] + b"\0"
+
+    def _portion(self, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        self._at.seek(start)
+        while self._at.valid() and len(found) < PORTION:
+            key = cast(bytes, self._at.key())
+            if key >= end:
+                break
+            found.append((key, cast(bytes, self._at.value())))
+            self._at.next()
+        return found
+
+
+def after(prefix: bytes) -> bytes:
+    """The first key behind all keys that begin with `prefix`, which must not end in 0xff."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_keep_log_file_num(2)
+    table = BlockBasedOptions()
+    table.set_bloom_filter(10, False)
+    table.set_block_cache(Cache(CACHE_BYTES))
+    options.set_block_based_table_factory(table)
+    return options

@@ -1,0 +1,58 @@
+"""The fixtures of tests on real servers: one stack a session, one isolated source a test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connector.errors import SynclineError
+from connector.local.stack import Stack
+from tests import containers, worlds
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack | containers.ContainerStack]:
+    """The session's stack, in containers where a Docker engine answers. Tests may break it; `source` mends it."""
+    if containers.engine_answers():
+        with containers.running(ROOT) as contained:
+            yield contained
+        return
+    folder = tempfile.mkdtemp(prefix="syncline-test-")
+    reaper = subprocess.Popen(
+        [sys.executable, "-m", "tests.reaper", folder], stdin=subprocess.PIPE, cwd=ROOT, start_new_session=True
+    )
+    try:
+        local = Stack(folder)
+        try:
+            local.up()
+        except SynclineError as error:
+            pytest.fail(error.report())
+        yield local
+    finally:
+        assert reaper.stdin is not None
+        reaper.stdin.close()
+        reaper.wait(timeout=120)
+
+
+@pytest.fixture(scope="session")
+def janitor(stack: Stack) -> Iterator[worlds.Janitor]:
+    """Drops the sources of ended tests; the session ends once all are gone."""
+    janitor = worlds.Janitor()
+    yield janitor
+    stack.heal()
+    janitor.finish()
+
+
+@pytest.fixture
+def source(stack: Stack, janitor: worlds.Janitor, tmp_path: Path) -> Iterator[worlds.Source]:
+    """A database of its own, with a settings file and names that no other test has."""
+    world = worlds.create(stack.heal(), tmp_path)
+    yield world
+    janitor.drop(world, stack.heal())

@@ -1,0 +1,169 @@
+"""Debezium's offsets set back to a place inside a transaction: what comes again has no effect (rules S3, S4, law 5)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from tests.integration.pipeline import Pipeline, eventually
+from tests.integration.sequencing import Output, connect_call
+from tests.integration.test_pipeline import idle_ops, settled, versions
+from tests.integration.world import CONFIG, TABLES, fill
+from tests.worlds import Source
+
+pytestmark = pytest.mark.stack
+CHUNKS, ROWS = 100, 400  # of the big transaction; after each chunk the marks change
+# the slot keeps what was confirmed, so that Postgres can send it again
+KEEP_LOG = {"lsn.flush.mode": "manual"}
+BIG = f"""
+DO $$ BEGIN FOR chunk IN 1..{CHUNKS} LOOP
+  UPDATE mark_a SET value = chunk;
+  INSERT INTO todos SELECT 1000 * chunk + n, 'l' || 1 + n % 10, 'Big ' || n, n % 2 = 0, n, '{{}}'
+    FROM generate_series(1, {ROWS}) n;
+  UPDATE mark_b SET value = chunk;
+  UPDATE todos SET done = NOT done WHERE id = 1;
+  UPDATE mark_c SET value = chunk;
+END LOOP; END $$
+"""
+EVENTS = CHUNKS * (ROWS + 4)
+PATIENCE = 15.0  # seconds until a small transaction after the set-back is in a checkpoint
+
+
+@pytest.fixture
+def pipeline(source: Source, tmp_path: Path) -> Iterator[Pipeline]:
+    """A small source with all workers running and the definitions deployed."""
+    with source.connect() as connection:
+        connection.execute(TABLES)
+        fill(connection, lists=10, todos=100)
+    pipeline = Pipeline(source.settings, tmp_path)
+    prepared = pipeline.cli("init")
+    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
+    pipeline.start()
+    try:
+        pipeline.deploy(CONFIG)
+        yield pipeline
+    finally:
+        pipeline.end()
+
+
+def offset(source: Source) -> dict[str, Any]:
+    """What Connect has committed of the connector."""
+    found = connect_call(source.settings, "GET", "/offsets")["offsets"]
+    return found[0]["offset"] if found else {}
+
+
+def inside(place: dict[str, Any], first: int, last: int) -> bool:
+    """Whether an offset lies between two LSNs of one transaction that Connect has in part."""
+    events = sum(count for name, count in place.items() if name.startswith("transaction_data_collection_order_"))
+    return (
+        "transaction_id" in place and 1 < events < EVENTS and place.get("lsn_commit", 0) <= first < place["lsn"] < last
+    )
+
+
+def commit_big(source: Source) -> list[dict[str, Any]]:
+    """Commit the big transaction; the offsets inside it that Connect went through, oldest first."""
+    with source.connect() as connection:
+        first = lsn(connection)
+        connection.execute(BIG)
+        last = lsn(connection)
+    seen: list[dict[str, Any]] = []
+    while True:
+        place = eventually(lambda: offset(source), what="an offset")
+        if inside(place, first, last) and place not in seen:
+            seen.append(place)
+        if place.get("lsn", 0) >= last:
+            return seen
+
+
+def lsn(connection: Connection[Any]) -> int:
+    """Where the next record of the write-ahead log goes."""
+    (found,) = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchall()
+    return int(found[0])
+
+
+def set_back(source: Source, place: dict[str, Any]) -> None:
+    """Have the connector go on from an earlier offset."""
+    connect_call(source.settings, "PUT", "/stop")
+    partition = {"server": source.settings.topic_prefix}
+    connect_call(source.settings, "PATCH", "/offsets", json={"offsets": [{"partition": partition, "offset": place}]})
+    connect_call(source.settings, "PUT", "/resume")
+
+
+def commit_small(source: Source, mark: int) -> None:
+    source.sql(
+        f"UPDATE mark_a SET value = {mark}; UPDATE mark_b SET value = {mark}; UPDATE mark_c SET value = {mark};"
+        f"INSERT INTO todos VALUES ({900_000 + mark}, 'l1', 'Small', false, 1, '{{}}')"
+    )
+
+
+def ops(pipeline: Pipeline) -> dict[tuple[str, str], list[tuple[str, str, str]]]:
+    """Per part its ops so far: what, of which row."""
+    return {
+        part: [(op["op"], op["object_type"], op["object_id"]) for _, op in pipeline.ops(version)]
+        for part, version in versions(pipeline).items()
+    }
+
+
+def small_ops(mark: int) -> dict[tuple[str, str], set[tuple[str, str, str]]]:
+    """What a small transaction adds to each part."""
+    todo = ("PUT", "todos", str(900_000 + mark))
+    return {
+        ("marks", "marks"): {("PUT", f"mark_{name}", "1") for name in "abc"},
+        ("by_list", "by_list"): {todo},
+        ("by_list", "by_list#1"): set(),
+        ("open_todos", "open_todos"): {todo},
+    }
+
+
+def check_log(output: Output) -> None:
+    """Positions are dense (`batches` checks it), and no record of the source's topics came twice."""
+    seen: set[tuple[str, int, int]] = set()
+    for batch in output.batches():
+        for change in batch["changes"]:
+            place = (batch["tables"][change["table"]]["topic"], change["partition"], change["offset"])
+            assert place not in seen, f"{place} was put into the log twice"
+            seen.add(place)
+
+
+@pytest.mark.parametrize("earlier", ["none", pytest.param("one", marks=pytest.mark.soak)])
+def test_connector_set_back_inside_a_transaction(source: Source, pipeline: Pipeline, earlier: str) -> None:
+    """To a late and to an early place of one big transaction, with a small one after each.
+
+    The first transaction that a connector streams has no last commit in its offsets; one after an earlier one has.
+    """
+    config = connect_call(source.settings, "GET", "/config")
+    connect_call(source.settings, "PUT", "/config", json=config | KEEP_LOG)
+    if earlier == "one":
+        commit_small(source, 1)
+        settled(source, pipeline, CONFIG)
+    places = commit_big(source)
+    assert places, "Connect committed no offset inside the transaction"
+    assert all(("lsn_commit" in place) == (earlier == "one") for place in places)
+    settled(source, pipeline, CONFIG)
+    sequencers = [worker.pid for worker in pipeline.workers("sequence")]
+    output = Output(source.settings)
+    rows = output.batches()[-1]["rows"]
+    before = ops(pipeline)
+    for mark, place in enumerate((places[-1], places[0]), CHUNKS + 1):
+        set_back(source, place)
+        committed = time.monotonic()
+        commit_small(source, mark)
+        settled(source, pipeline, CONFIG)
+        assert time.monotonic() - committed < PATIENCE, "the source stalls"
+        now, added = ops(pipeline), small_ops(mark)
+        for part, known in before.items():
+            assert now[part][: len(known)] == known
+            assert sorted(now[part][len(known) :]) == sorted(added[part]), f"{part} got ops without a change"
+        before = now
+    check_log(output)
+    assert output.batches()[-1]["rows"] == rows + 8, "each small transaction has four rows"
+    assert [idle_ops(pipeline, version, 0) for version in versions(pipeline).values()] == [[]] * len(before)
+    counters = output.progress()["state"]["counters"]
+    assert counters["repeated"] > EVENTS / 10, "nothing came again: the test proves nothing"
+    assert (counters["late"], counters["released"]) == (0, 0)
+    assert [worker.pid for worker in pipeline.workers("sequence")] == sequencers, "a sequencer has ended"

@@ -1,0 +1,31 @@
+"""What may be deleted (rule D7)."""
+
+from __future__ import annotations
+
+from tests.builders import catalog, tributary, version
+from topologies.cleanup import superfluous_groups, superfluous_topics
+
+KNOWN = catalog(version(3), tributaries=(tributary(2, [3]),))
+
+
+def test_only_topics_of_what_the_catalog_does_not_know() -> None:
+    names = [
+        "a.oplog.3",
+        "a.oplog.4",
+        "a.oplog.x",
+        "a.evaluated.main",
+        "a.evaluated.t1",
+        "a.evaluated.t2",
+        "a.stream.t1-__assignor-__leader",
+        "a.stream.t2-__assignor-__leader",
+        "a.stream.main-__assignor-__leader",
+        "a.b.oplog.4",
+        "b.oplog.4",
+        "a.changes",
+    ]
+    assert superfluous_topics("a", KNOWN, names) == ["a.evaluated.t1", "a.oplog.4", "a.stream.t1-__assignor-__leader"]
+
+
+def test_only_groups_of_tributaries_that_have_ended() -> None:
+    names = ["a.stream.main", "a.stream.t1", "a.stream.t2", "a.stream.t1x", "b.stream.t1", "a.assigned"]
+    assert superfluous_groups("a", KNOWN, names) == ["a.stream.t1"]

@@ -1,0 +1,278 @@
+"""How requests are decided (rules D1, D2, T5; law 10)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connector.definitions import SyncConfig, check
+from connector.deploy.diff import diff
+from connector.deploy.plan import planned
+from connector.deploy.requests import Decision, Moment, check_plans, decide, deployed, retained
+from connector.errors import BadConfig
+from connector.merge.catalog import REPLAY_PATIENCE_MS, Catalog, expired, switched
+
+ONE = """\
+bucket_definitions:
+  everything:
+    data:
+      - SELECT id, text FROM todos
+"""
+TWO = f"""{ONE}\
+  mine:
+    parameters: SELECT request.user_id() AS u
+    data:
+      - SELECT id, text FROM todos WHERE owner = bucket.u
+"""
+OTHER = ONE.replace("id, text", "id, owner")
+MOMENT = Moment(position=7, change_offset=70, now=1000, standing=frozenset((1, 2)))
+
+
+def config_of(text: str) -> SyncConfig:
+    checked = check(text)
+    assert checked.config is not None
+    return checked.config
+
+
+def ask(catalog: Catalog, kind: str, **fields: Any) -> Decision:
+    request = {
+        "id": "r1",
+        "kind": kind,
+        "expires_at": 0,
+        "generation": 0,
+        "base": 0,
+        "path": "f",
+        "config": "",
+        "head": 0,
+    } | fields
+    return decide(catalog, request, MOMENT)
+
+
+def deploy(catalog: Catalog, text: str, **fields: Any) -> Decision:
+    plan = planned(diff(deployed(catalog), config_of(text), retained(catalog, MOMENT.standing)))
+    return ask(catalog, "deploy", **{"base": catalog.generation, "config": text, "planned": plan} | fields)
+
+
+def active(text: str, catalog: Catalog | None = None) -> Catalog:
+    """Deployed and switched."""
+    accepted = deploy(catalog or Catalog(), text)
+    assert accepted.outcome == "accepted"
+    pending = accepted.catalog.deployment(accepted.generation)
+    assert pending is not None
+    return switched(accepted.catalog, pending, position=8, commit=3, now=2000, dropped_at=9000)
+
+
+def test_a_first_deploy_gets_generation_versions_and_a_tributary() -> None:
+    catalog = deploy(Catalog(), TWO).catalog
+    assert [(v.version, v.definition, v.state, v.stream) for v in catalog.versions] == [
+        (1, "everything", "pending", "t1"),
+        (2, "mine", "pending", "t1"),
+    ]
+    (entry,) = catalog.tributaries
+    assert (entry.name, entry.versions, entry.start, entry.start_offset) == ("t1", (1, 2), 7, 70)
+    assert catalog.deployments[0].state == "replaying"
+    assert (catalog.next_generation, catalog.next_version) == (2, 3)
+
+
+def test_only_what_is_new_is_replayed() -> None:
+    """Law 1."""
+    catalog = deploy(active(ONE), TWO).catalog
+    assert catalog.tributaries[-1].versions == (2,)
+    pending = catalog.deployments[-1]
+    assert {p.version for d in pending.definitions for p in d.parts} == {1, 2}
+
+
+def test_version_numbers_never_come_back() -> None:
+    catalog = active(OTHER, active(ONE))
+    assert [(v.version, v.state) for v in catalog.versions] == [(1, "retained"), (2, "exposed")]
+    gone = expired(catalog, 9000)
+    assert [v.version for v in active(ONE, gone).versions] == [2, 3]
+
+
+def test_a_retained_version_comes_back_without_a_replay() -> None:
+    """A deploy of what was deployed before: its version is still kept up to date, and gets a new life."""
+    catalog = active(OTHER, active(ONE))
+    decision = deploy(catalog, ONE)
+    pending = decision.catalog.deployments[-1]
+    assert (decision.outcome, pending.state, pending.versions()) == ("accepted", "catching_up", {1})
+    assert [t.generation for t in decision.catalog.tributaries if t.pending] == []
+    assert [v.version for v in expired(decision.catalog, 9000).versions] == [1, 2], "wanted: kept beyond its date"
+    back = switched(decision.catalog, pending, position=9, commit=4, now=3000, dropped_at=9500)
+    assert [(v.version, v.state, v.dropped_at) for v in back.versions] == [(1, "exposed", 0), (2, "retained", 9500)]
+    assert [v.state for v in expired(back, 9600).versions] == ["exposed"]
+
+
+def test_a_retained_version_that_missed_an_answer_does_not_come_back() -> None:
+    """It would never stand at main's position again: its part is replayed like any other."""
+    wanted = config_of(ONE)
+    catalog = active(OTHER, active(ONE))
+    assert [change.kind for change in diff(deployed(catalog), wanted, retained(catalog, {2}))] == ["new", "removed"]
+    behind = replace(MOMENT, standing=frozenset((2,)))
+    request = {"id": "r", "kind": "deploy", "expires_at": 0, "base": 2, "path": "f", "config": ONE}
+    planned_so = planned(diff(deployed(catalog), wanted, retained(catalog, {2})))
+    decision = decide(catalog, request | {"planned": planned_so}, behind)
+    assert [v.version for v in decision.catalog.versions] == [1, 2, 3]
+
+
+def test_a_cancel_leaves_the_active_deployment_as_it_was() -> None:
+    """Law 10."""
+    catalog = active(ONE)
+    pending = deploy(catalog, TWO)
+    decision = ask(pending.catalog, "cancel")
+    assert (decision.outcome, decision.generation) == ("accepted", pending.generation)
+    assert decision.catalog.versions == catalog.versions
+    assert decision.catalog.active == catalog.active
+    assert decision.catalog.deployments[-1].state == "cancelled"
+    assert ask(decision.catalog, "cancel", generation=pending.generation).outcome == "unchanged"
+    assert deploy(decision.catalog, TWO).outcome == "accepted"
+
+
+def test_only_a_pending_deploy_can_be_cancelled() -> None:
+    catalog = active(ONE)
+    assert ask(catalog, "cancel").reason == "no deploy is pending"
+    assert (
+        ask(catalog, "cancel", generation=1).reason == "generation 1 is active, only a pending deploy can be cancelled"
+    )
+    assert ask(catalog, "cancel", generation=7).reason == "generation 7 is not known"
+
+
+def test_a_removal_needs_no_replay() -> None:
+    decision = deploy(active(TWO), ONE)
+    assert decision.outcome == "accepted"
+    pending = decision.catalog.deployments[-1]
+    assert pending.state == "catching_up"
+    assert [t.generation for t in decision.catalog.tributaries] == [1]
+
+
+def test_a_comment_is_no_change() -> None:
+    assert deploy(active(ONE), f"# hello\n{ONE}").outcome == "unchanged"
+
+
+def test_a_plan_against_an_older_generation_is_stale() -> None:
+    assert deploy(active(ONE), TWO, base=0).outcome == "stale"
+
+
+def test_a_request_that_comes_too_late_has_expired() -> None:
+    decision = deploy(Catalog(), ONE, expires_at=999)
+    assert decision.outcome == "expired"
+    assert decision.catalog == Catalog()
+
+
+def test_a_plan_that_the_merge_does_not_share_differs() -> None:
+    assert deploy(Catalog(), ONE, planned="[]").outcome == "differs"
+
+
+def test_a_broken_config_is_refused_with_its_place() -> None:
+    decision = ask(Catalog(), "deploy", config="bucket_definitions: [", planned="[]")
+    assert decision.outcome == "refused"
+    assert "f:1" in decision.reason
+
+
+def test_a_deploy_beside_a_pending_one_is_refused_and_beside_a_verify_is_not() -> None:
+    pending = deploy(active(ONE), TWO).catalog
+    refused = deploy(pending, OTHER)
+    assert (refused.outcome, refused.catalog) == ("refused", pending)
+    verifying = ask(active(ONE), "verify").catalog
+    accepted = deploy(verifying, TWO)
+    assert accepted.outcome == "accepted"
+    assert [d.state for d in accepted.catalog.deployments] == ["active", "dropped", "replaying"]
+    assert [v.state for v in accepted.catalog.versions] == ["exposed", "pending"]
+
+
+def test_a_verify_copies_every_active_part_under_throwaway_versions() -> None:
+    catalog = ask(active(TWO), "verify").catalog
+    verify = catalog.deployments[-1]
+    assert [(c.version, c.original) for c in verify.comparisons] == [(3, 1), (4, 2)]
+    assert [v.state for v in catalog.versions] == ["exposed", "exposed", "throwaway", "throwaway"]
+    assert json.loads(catalog.versions[2].plan) == json.loads(catalog.versions[0].plan)
+    assert catalog.generation == 1
+
+
+def test_a_verify_without_anything_deployed_is_refused() -> None:
+    assert ask(Catalog(), "verify").outcome == "refused"
+
+
+@pytest.mark.parametrize("kind", ["verify", "deploy"])
+def test_a_drop_leaves_the_active_deployment_as_it_was(kind: str) -> None:
+    """Law 10."""
+    before = active(ONE)
+    pending = (ask(before, "verify") if kind == "verify" else deploy(before, TWO)).catalog
+    after = ask(pending, "drop", generation=2).catalog
+    assert after.versions == before.versions
+    assert after.active == before.active
+    assert after.tributaries == before.tributaries
+    assert ask(after, "drop", generation=2).outcome == "unchanged"
+    assert ask(after, "drop", generation=1).outcome == "refused"
+
+
+def test_bounds_and_head_are_written_once() -> None:
+    """Rule T5: a second worker uses what the first has captured."""
+    catalog = deploy(Catalog(), ONE).catalog
+    end = {"table": "public.todos", "partition": 0, "end": 10}
+    assert ask(catalog, "head", generation=1, head=5).outcome == "refused"
+    assert ask(catalog, "bounds", generation=1, ends=[]).outcome == "refused"
+    catalog = ask(catalog, "bounds", generation=1, ends=[end]).catalog
+    again = ask(catalog, "bounds", generation=1, ends=[{**end, "end": 99}])
+    assert (again.outcome, again.catalog) == ("unchanged", catalog)
+    catalog = ask(catalog, "head", generation=1, head=5).catalog
+    assert catalog.deployments[0].state == "catching_up"
+    assert ask(catalog, "head", generation=1, head=9).catalog.tributaries[0].head == 5
+    assert ask(catalog, "head", generation=2, head=9).outcome == "refused"
+
+
+def test_what_a_wildcard_means_is_the_workers_to_say() -> None:
+    """Rule T5: the ends fix it; a table named outright must be among them."""
+    wild = ONE.replace("FROM todos", 'FROM "log_%"') + "      - SELECT id FROM todos\n"
+    catalog = deploy(Catalog(), wild).catalog
+    assert catalog.versions[0].tables == ("public.log_%", "public.todos")
+    log, todos = ({"table": f"public.{name}", "partition": 0, "end": 10} for name in ("log_1", "todos"))
+    assert ask(catalog, "bounds", generation=1, ends=[log]).outcome == "refused"
+    for ends in ([todos], [todos, log]):
+        tributary = ask(catalog, "bounds", generation=1, ends=ends).catalog.tributaries[0]
+        assert [end.table for end in tributary.ends] == [end["table"] for end in ends]
+
+
+@pytest.mark.parametrize("what", ["plan", "queriers"])
+def test_plans_of_another_version_are_refused_by_name(what: str) -> None:
+    catalog = active(TWO)
+    check_plans(catalog)
+    (deployed_one,) = catalog.deployments
+    old = json.dumps({"plan_version": 1})
+    if what == "plan":
+        damaged = replace(catalog, versions=(replace(catalog.versions[0], plan=old), *catalog.versions[1:]))
+    else:
+        definition = replace(deployed_one.definitions[1], queriers=old)
+        damaged = replace(catalog, deployments=(replace(deployed_one, definitions=(definition,)),))
+    with pytest.raises(BadConfig, match=r"plan version 1 of .* cannot be used"):
+        check_plans(damaged)
+
+
+@pytest.mark.parametrize("kind", ["verify", "deploy"])
+def test_a_replay_that_compaction_may_have_overtaken_fails(kind: str) -> None:
+    """Rule T7, law 10: the clock runs from the request on, and what is active stays as it was."""
+    before = active(ONE)
+    pending = (ask(before, "verify") if kind == "verify" else deploy(before, TWO)).catalog
+    in_time = MOMENT.now + REPLAY_PATIENCE_MS - 1
+    assert expired(pending, in_time).deployments == pending.deployments
+    after = expired(pending, in_time + 1)
+    ended = after.deployment(2)
+    assert ended is not None
+    assert ended.state == "failed"
+    assert "compaction" in ended.reason
+    assert after.active == before.active
+    assert after.tributaries == before.tributaries
+
+
+def test_a_replay_that_is_done_has_all_the_time_to_catch_up() -> None:
+    catalog = deploy(Catalog(), ONE).catalog
+    end = {"table": "public.todos", "partition": 0, "end": 10}
+    catalog = ask(catalog, "bounds", generation=1, ends=[end]).catalog
+    catalog = ask(catalog, "head", generation=1, head=5).catalog
+    assert expired(catalog, MOMENT.now + 2 * REPLAY_PATIENCE_MS).deployments[0].state == "catching_up"
+
+
+def test_an_unknown_request_is_refused() -> None:
+    assert ask(Catalog(), "dance").outcome == "refused"

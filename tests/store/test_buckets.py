@@ -1,0 +1,146 @@
+"""The bucket store: one checkpoint at a time, whole (rules V1, V2)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connector.oplog.fold import fold
+from connector.oplog.ops import Op, clear, move, put, remove
+from connector.position import op_id
+from connector.store.buckets import BucketStore, Exposed
+from tests.builders import out, source_key
+
+KINDS = {1: "bucket", 2: "index"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[BucketStore]:
+    made = BucketStore(tmp_path / "buckets")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def impatient_threads() -> Iterator[None]:
+    """Readers come between any two steps of the writer."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def put_of(commit: int, index: int, name: str, text: str, *, bucket: str = "[]", added: bool = True) -> Op:
+    o = out(bucket, name, text)
+    identity = ("todos", name, source_key(name))
+    return put(op_id(commit, index), 1, bucket, identity, o.hash, text, added, commit)
+
+
+def exposed(commit: int, *versions: int) -> Exposed:
+    return Exposed("log", commit, commit, dict.fromkeys(versions or (1,), commit))
+
+
+def test_ops_show_only_once_their_checkpoint_is_exposed(store: BucketStore) -> None:
+    store.add([put_of(1, 0, "a", "x")], KINDS)
+    assert list(store.view().ops(1, "[]")) == []
+    store.expose(exposed(1))
+    store.add([put_of(2, 0, "b", "y")], KINDS)
+    view = store.view()
+    assert [o.object_id for o in view.ops(1, "[]")] == ["a"]
+    assert view.sums(1, "[]").rows == 1
+
+
+def test_a_view_stays_at_its_checkpoint(store: BucketStore) -> None:
+    store.add([put_of(1, 0, "a", "x")], KINDS)
+    store.expose(exposed(1))
+    view = store.view()
+    store.add([put_of(2, 0, "b", "y")], KINDS)
+    store.expose(exposed(2))
+    assert [o.object_id for o in view.ops(1, "[]")] == ["a"]
+    assert view.sums(1, "[]").ops == 1
+    assert [o.object_id for o in store.view().ops(1, "[]", beyond=op_id(1, 0))] == ["b"]
+
+
+def test_sums_are_those_of_the_fold(store: BucketStore) -> None:
+    ops = [put_of(1, 0, "a", "x"), put_of(1, 1, "b", "y"), put_of(2, 0, "a", "z", added=False)]
+    ops.append(remove(op_id(2, 1), 1, "[]", ("todos", "b", source_key("b")), 2))
+    store.add(ops, KINDS)
+    store.expose(exposed(2))
+    bucket = fold(ops).buckets[1, "[]"]
+    assert store.view().sums(1, "[]") == (bucket.checksum, bucket.count, len(bucket.rows), bucket.last_op)
+
+
+def test_a_restart_before_the_checkpoint_adds_again_and_counts_once(tmp_path: Path) -> None:
+    first = BucketStore(tmp_path / "buckets")
+    first.add([put_of(1, 0, "a", "x")], KINDS)
+    first.close()
+    again = BucketStore(tmp_path / "buckets")
+    assert again.exposed == Exposed()
+    again.add([put_of(1, 0, "a", "x"), put_of(1, 1, "b", "y")], KINDS)
+    again.expose(exposed(1))
+    assert again.view().sums(1, "[]")[1:3] == (2, 2)
+    again.close()
+
+
+def test_compaction_is_applied_with_the_checkpoint(store: BucketStore) -> None:
+    ops = [put_of(1, 0, "a", "x"), put_of(1, 1, "b", "x"), put_of(2, 0, "a", "y", added=False)]
+    store.add(ops, KINDS)
+    store.expose(exposed(2))
+    before = store.view().sums(1, "[]")
+    cleared = clear(ops[0], ops[0]["checksum"], ops[2]["op_id"])
+    store.add([move(ops[0], ops[2]["op_id"]), cleared], KINDS)
+    assert [o.op for o in store.view().ops(1, "[]")] == ["PUT", "PUT", "PUT"]
+    store.expose(exposed(3))
+    assert [o.op for o in store.view().ops(1, "[]")] == ["CLEAR", "PUT", "PUT"]
+    assert store.view().sums(1, "[]") == before
+
+
+def test_lookups_give_each_rows_newest_outputs(store: BucketStore) -> None:
+    def outputs(commit: int, name: str, text: str) -> Op:
+        return {**put_of(commit, 0, name, text, bucket='["u1"]'), "version": 2}
+
+    gone = remove(op_id(3, 0), 2, '["u1"]', ("", "", source_key("b")), 3)
+    store.add([outputs(1, "a", "[1]"), outputs(1, "b", "[2]"), outputs(2, "a", "[3]"), gone], KINDS)
+    store.expose(exposed(2, 1, 2))
+    assert store.view().lookup(2, '["u1"]') == ["[3]", "[2]"]
+    store.expose(exposed(3, 1, 2))
+    assert store.view().lookup(2, '["u1"]') == ["[3]"]
+    assert store.view().lookup(2, '["u"]') == []
+
+
+def test_a_dropped_version_goes_whole(store: BucketStore) -> None:
+    store.add([put_of(1, 0, "a", "x")], KINDS)
+    store.expose(exposed(1, 1, 2))
+    store.expose(exposed(2, 2))
+    assert list(store.view().buckets(1)) == []
+    assert list(store.view().ops(1, "[]")) == []
+
+
+def test_readers_during_writes_see_whole_checkpoints(store: BucketStore, impatient_threads: None) -> None:
+    """Rule V1: two buckets that change in the same transaction are never seen apart."""
+    torn: list[object] = []
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            view = store.view()
+            one, other = (view.sums(1, b).ops for b in ("[1]", "[2]"))
+            ops = [len(list(view.ops(1, b))) for b in ("[1]", "[2]")]
+            if not one == other == ops[0] == ops[1] == view.exposed.commit:
+                torn.append((one, other, ops, view.exposed.commit))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for commit in range(1, 1200):
+        store.add([put_of(commit, 0, "a", str(commit), bucket="[1]", added=commit == 1)], KINDS)
+        store.add([put_of(commit, 1, "a", str(commit), bucket="[2]", added=commit == 1)], KINDS)
+        store.expose(exposed(commit))
+    ended.set()
+    for reader in readers:
+        reader.join()
+    assert torn == []

@@ -1,0 +1,61 @@
+"""The settings file: found by itself, and refused with the key that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from connector.errors import BadConfig
+from connector.settings import FILE_NAME, load
+
+GOOD = "kafka: a:1\nregistry: http://a\nconnect: http://b\npostgres: postgresql://c\n"
+
+
+def write(folder: Path, text: str) -> str:
+    file = folder / FILE_NAME
+    file.write_text(text)
+    return str(file)
+
+
+def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, GOOD + "state: here\ntables: [public.a]\n"))
+    assert settings.state == tmp_path / "here"
+    assert settings.tables == ("public.a",)
+
+
+def test_the_nearest_file_above_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, GOOD)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert load().path == tmp_path / FILE_NAME
+
+
+def test_without_one_the_message_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadConfig) as raised:
+        load()
+    assert "local up" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[1]", "map"),
+        ("a: [", "read"),
+        (GOOD + "colour: red\n", "colour"),
+        (GOOD.replace("kafka: a:1\n", ""), "kafka"),
+        (GOOD + "app: 7\n", "app"),
+        (GOOD + "app: ''\n", "app"),
+        (GOOD + "tables: public.a\n", "tables"),
+        (GOOD + "tables: [1]\n", "tables"),
+        (GOOD + "snapshot_partitions: many\n", "snapshot_partitions"),
+        (GOOD + "snapshot_partitions: 0\n", "snapshot_partitions"),
+        (GOOD + "max_request_size: true\n", "max_request_size"),
+        (GOOD + "retain_removed: -1\n", "retain_removed"),
+        (GOOD + "toast: nonsense\n", "toast"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(BadConfig, match=named):
+        load(write(tmp_path, text))

@@ -1,0 +1,81 @@
+"""Kafka Connect's REST interface, as far as Syncline needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from connector.errors import SourceRefused, Unavailable
+from connector.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOffset:
+    """The connector's committed source offset: what Kafka has acknowledged all of."""
+
+    commit: int  # lsn_commit: the last transaction that is behind it; 0 where there is none yet
+    snapshot: bool  # a snapshot is in progress, initial or incremental
+
+
+class Connect:
+    """Asks Connect about one connector; raises Unavailable where it is out of reach or rebalancing."""
+
+    def __init__(self, settings: Settings, *, timeout: float = 5.0) -> None:
+        self._root = settings.connect.rstrip("/")
+        self._name = settings.connector
+        self._client = httpx.Client(timeout=timeout, trust_env=False)
+
+    def config(self) -> dict[str, str] | None:
+        """The connector's settings; None where there is no such connector."""
+        answer = self._ask("GET", "/config")
+        return None if answer is None else dict(answer)
+
+    def configure(self, config: Mapping[str, str]) -> None:
+        """Create the connector or change its settings. Raises SourceRefused where Connect says what is wrong."""
+        self._ask("PUT", "/config", dict(config))
+
+    def failure(self) -> str | None:
+        """Why connector or task has failed; None where both run or are about to."""
+        status = self._ask("GET", "/status") or {}
+        parts = [status.get("connector", {}), *status.get("tasks", [])]
+        return next((part.get("trace", "no trace")[:600] for part in parts if part.get("state") == "FAILED"), None)
+
+    def running(self) -> bool:
+        """Whether connector and task run."""
+        status = self._ask("GET", "/status") or {"connector": {"state": "MISSING"}, "tasks": []}
+        states = [status["connector"]["state"], *(task["state"] for task in status["tasks"])]
+        return len(states) > 1 and all(state == "RUNNING" for state in states)
+
+    def offset(self) -> SourceOffset | None:
+        """The committed source offset; None where there is none yet."""
+        answer = self._ask("GET", "/offsets")
+        offsets = [entry["offset"] for entry in (answer or {}).get("offsets", []) if entry.get("offset")]
+        if not offsets:
+            return None
+        offset = offsets[0]
+        return SourceOffset(commit=int(offset.get("lsn_commit") or 0), snapshot=_in_snapshot(offset))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        url = f"{self._root}/connectors/{self._name}{path}"
+        try:
+            answer = self._client.request(method, url, json=body)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"Kafka Connect out of reach: {error!r}", where=self._root) from error
+        if answer.status_code == 404:
+            return None
+        if answer.status_code in (409, 500, 503):
+            raise Unavailable(f"Kafka Connect answered {answer.status_code}: {answer.text[:200]}", where=url)
+        if answer.status_code >= 400:
+            raise SourceRefused(f"Kafka Connect refused with {answer.status_code}: {answer.text[:800]}", where=url)
+        return answer.json() if answer.content else {}
+
+
+def _in_snapshot(offset: Mapping[str, Any]) -> bool:
+    initial = "snapshot" in offset and not offset.get("snapshot_completed", offset.get("last_snapshot_record", False))
+    return initial or bool(offset.get("incremental_snapshot_collections"))

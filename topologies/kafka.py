@@ -1,0 +1,215 @@
+"""Consumers, producers and topics of the broker, made in one place so that every reader is read_committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from connector.errors import Gap, Unavailable
+from connector.settings import Settings
+
+TRANSACTION_TIMEOUT_MS = 12_000  # a dead writer blocks all readers that long (design.md section 7)
+# What a topic says that was made a moment ago, or whose broker has just come back.
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+PATIENCE = 10.0  # seconds a command waits for a server before it says so
+
+
+def consumer(settings: Settings, **conf: object) -> Consumer:
+    """A reader by `assign()`: read_committed, no group, no automatic offset reset (rule T1)."""
+    return Consumer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "group.id": f"{settings.app}.assigned",  # librdkafka wants one; nothing is ever committed under it
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "allow.auto.create.topics": False,
+            "fetch.wait.max.ms": 20,
+            "fetch.message.max.bytes": 4 * 1024 * 1024,
+            "queued.max.messages.kbytes": 32 * 1024,
+            "log_level": 2,
+        }
+        | conf
+    )
+
+
+def producer(settings: Settings, **conf: object) -> Producer:
+    """An idempotent writer."""
+    return Producer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 2,
+            "compression.type": "lz4",
+            "message.max.bytes": settings.max_request_size + 1024 * 1024,
+            "log_level": 2,
+        }
+        | conf
+    )
+
+
+def transactional_producer(settings: Settings, transactional_id: str, **conf: object) -> Producer:
+    """A writer of Kafka transactions; `init_transactions` fences whoever had the id before (law 7)."""
+    return producer(
+        settings,
+        **{"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS} | conf,
+    )
+
+
+def admin(settings: Settings) -> AdminClient:
+    return AdminClient({"bootstrap.servers": settings.kafka, "log_level": 2})
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """A topic as it should be."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+def create_topics(settings: Settings, plans: Iterable[TopicPlan], *, timeout: float = PATIENCE) -> list[str]:
+    """Create the topics that are missing; the names created. Raises Unavailable where the broker is out of reach."""
+    created = []
+    wanted = [NewTopic(p.name, p.partitions, config=dict(p.config)) for p in plans]
+    if not wanted:
+        return []
+    client = admin(settings)  # kept: its futures fail once it is collected
+    for name, future in client.create_topics(wanted, operation_timeout=timeout).items():
+        try:
+            future.result(timeout)
+            created.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise unavailable(settings, error.args[0], f"create topic {name}") from error
+    _await_listed(settings, created, timeout)
+    return created
+
+
+def _await_listed(settings: Settings, created: Iterable[str], timeout: float) -> None:
+    """A broker knows a new topic a moment after the controller has made it."""
+    deadline = time.monotonic() + timeout
+    client, missing = admin(settings), set(created)
+    while missing:
+        missing -= client.list_topics(timeout=timeout).topics.keys()
+        if missing and time.monotonic() > deadline:
+            raise Unavailable(f"topics were created and are not listed: {sorted(missing)}", where=settings.kafka)
+        time.sleep(0.05 if missing else 0)
+
+
+def unavailable(settings: Settings, error: KafkaError, doing: str) -> Unavailable:
+    return Unavailable(
+        f"{doing} failed: {error.str()}",
+        where=settings.kafka,
+        hint="is the broker up? `syncline local status`",
+    )
+
+
+def topic_exists(settings: Settings, topic: str, *, timeout: float = PATIENCE) -> bool:
+    try:
+        return topic in admin(settings).list_topics(timeout=timeout).topics
+    except KafkaException as error:
+        raise unavailable(settings, error.args[0], "list topics") from error
+
+
+def watermarks(reader: Consumer, topic: str, partition: int = 0, *, timeout: float = PATIENCE) -> tuple[int, int]:
+    """(low, high): the first offset still there, and the end as the reader's isolation level has it.
+
+    A read_committed reader is told the last stable offset, which lies before the first open transaction.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout, cached=False)
+            return low, high
+        except KafkaException as error:
+            if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def uncommitted_ends(
+    settings: Settings, topic: str, partitions: Iterable[int] = (0,), *, timeout: float = PATIENCE
+) -> dict[int, int]:
+    """The high watermark of each partition, open transactions included (rule T5). Nothing is read uncommitted."""
+    reader = consumer(settings, **{"isolation.level": "read_uncommitted"})
+    try:
+        return {partition: watermarks(reader, topic, partition, timeout=timeout)[1] for partition in partitions}
+    finally:
+        reader.close()
+
+
+def read_range(
+    reader: Consumer, topic: str, partition: int, start: int, end: int, *, timeout: float = 60.0
+) -> Iterator[Message]:
+    """All committed records of [start, end); waits until the consumer's position is at or beyond `end`.
+
+    Transaction markers and aborted records occupy offsets, so the end is told by position, never by a record.
+    Raises Unavailable after `timeout` seconds without progress.
+    """
+    if start >= end:
+        return
+    reader.assign([TopicPartition(topic, partition, start)])
+    deadline = time.monotonic() + timeout
+    position = start
+    while position < end:
+        for message in reader.consume(500, timeout=0.05):
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    continue
+                if error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+                    raise Gap(f"offset {start} is not in the log any more", where=f"{topic} [{partition}]")
+                raise Unavailable(error.str(), where=f"{topic} [{partition}] {position}")
+            if (message.offset() or 0) >= end:
+                position = end
+                break
+            deadline = time.monotonic() + timeout
+            yield message
+        here = reader.position([TopicPartition(topic, partition)])[0].offset
+        position = max(position, here)
+        if time.monotonic() > deadline:
+            raise Unavailable(f"no progress for {timeout:.0f} s", where=f"{topic} [{partition}] {position}")
+    reader.unassign()
+
+
+def read_all(reader: Consumer, topic: str, partition: int = 0, *, timeout: float = 60.0) -> Iterator[Message]:
+    """All committed records now in one partition, to the high watermark captured first."""
+    low, high = watermarks(reader, topic, partition)
+    yield from read_range(reader, topic, partition, low, high, timeout=timeout)
+
+
+def last_record(reader: Consumer, topic: str, partition: int = 0, *, end: int | None = None) -> Message | None:
+    """The newest committed record below `end`, or below the last stable offset now; None where there is none.
+
+    Waits for transactions that are open below `end`.
+    """
+    low, stable = watermarks(reader, topic, partition)
+    high = stable if end is None else end
+    step = 4
+    start = high
+    while start > low:
+        start = max(low, high - step)
+        newest = None
+        for message in read_range(reader, topic, partition, start, high):
+            newest = message
+        if newest is not None:
+            return newest
+        step *= 8
+    return None

@@ -1,0 +1,237 @@
+"""The merge: lines the streams up, numbers the ops, decides requests; the only writer of state.
+
+`python -m topologies.merge --settings FILE`. Ends with 0 at SIGTERM, 3 where another merge has taken over, 76 where
+a server is away (start it again: it goes on from its last commit).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from types import FrameType
+
+from confluent_kafka import Consumer, TopicPartition
+
+from connector import settings as settings_file
+from connector.deploy.requests import Moment, check_plans, decide
+from connector.merge.catalog import MAIN, Catalog
+from connector.merge.draft import Draft
+from connector.merge.judge import Verdict, judge
+from connector.merge.settle import Complete, settle
+from connector.merge.state import Merge, is_checkpoint, standing
+from connector.settings import Settings
+from connector.source.progress import table_completeness
+from connector.store.rows import RowState
+from schemas.codec import Codec
+from topologies import kafka
+from topologies.catalog import Followed
+from topologies.cleanup import CleanUp
+from topologies.commits import Committer
+from topologies.compaction import Compactor
+from topologies.evaluated import Input, next_message
+from topologies.exits import ended
+from topologies.recovery import bring_rows_up, create_own_topics, last_state
+from topologies.schemas import Schemas
+from topologies.topics import Topics
+
+LIVE = 0.04  # seconds that a draft with changes of main may grow while more comes
+BULK = 0.25  # seconds that a draft of replayed rows alone may grow
+IDLE = 0.02  # seconds to wait for main where nothing else is under way
+
+log = logging.getLogger("merge")
+
+
+class Process:
+    """The merge as it runs. `state` and `rows` are those of the last commit."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.app)
+        self._codec = Codec(Schemas(settings))
+        self._committer = Committer(settings, self._codec)
+        create_own_topics(settings)
+        self._committer.fence()
+        self.state: Merge = last_state(settings, self._codec)
+        check_plans(self.state.catalog)
+        self.rows = RowState(settings.state / "merge" / settings.app)
+        bring_rows_up(settings, self._codec, self.rows, self.state)
+        self._clean_up = CleanUp(settings)
+        self._compactor = Compactor(settings, self._codec)
+        self._progress: Followed | None = None
+        self._requests = self._request_reader()
+        self._inputs: dict[str, Input] = {}
+        self._wait = 0.0
+        self.stopping = False
+
+    def run(self) -> None:
+        """Take, settle, commit, until told to stop."""
+        if self.state.catalog.number == 0:
+            draft = Draft(self.state)
+            draft.state = draft.state.with_catalog(replace(draft.state.catalog))
+            self._commit(draft)
+        self._follow_streams()
+        while not self.stopping:
+            draft = Draft(self.state)
+            self._take_requests(draft)
+            self._fill(draft)
+            draft.rewrite(self._compactor.portion(draft.state))
+            draft.count(self.rows)
+            settle(draft, now=_now(), complete=self._complete(), retain_ms=int(self._settings.retain_removed * 1000))
+            if draft.changed:
+                self._commit(draft)
+            self._clean_up.run(self.state)
+            if is_checkpoint(self.state):
+                self._compactor.run(self.state)
+
+    def close(self) -> None:
+        for reader in (self._requests, self._progress, *self._inputs.values()):
+            if reader is not None:
+                reader.close()
+        self._compactor.close()
+        self.rows.close()
+
+    def _commit(self, draft: Draft) -> None:
+        before = self.state.catalog
+        self._committer.commit(draft, self.rows, now=_now())
+        self.state = draft.state
+        if self.state.catalog is not before:
+            _tell(before, self.state.catalog)
+            self._follow_streams()
+            self._clean_up.wanted()
+
+    def _fill(self, draft: Draft) -> None:
+        """Live before replay (rule M6); a draft ends when it is full, old, or nothing is ready.
+
+        Each tributary gets one step a draft even where main never pauses.
+        """
+        started = time.monotonic()
+        others = [i for name, i in self._inputs.items() if name != MAIN]
+        stepped = False
+        live = moved = self._step(draft, MAIN, self._wait)
+        while moved and not draft.full and time.monotonic() - started < (LIVE if live else BULK):
+            moved = self._step(draft, MAIN)
+            live = live or moved
+            if not moved:
+                moved = stepped = any([self._step(draft, i.stream) for i in others])
+        if not stepped and not draft.full:
+            stepped = any([self._step(draft, i.stream) for i in others])
+        self._wait = 0.0 if draft.changed else (IDLE / 4 if others else IDLE)
+
+    def _step(self, draft: Draft, stream: str, timeout: float = 0.0) -> bool:
+        """Pass one record of the stream; False where none is ready, or where this draft has no room for it."""
+        reader = self._inputs[stream]
+        ahead = reader.peek(timeout)
+        if ahead is None or draft.full:
+            return False
+        verdict = judge(draft.state, stream, ahead.record)
+        if verdict is Verdict.HOLD:
+            time.sleep(timeout)
+            return False
+        if verdict is not Verdict.TAKE:
+            self._pass_over(draft, reader, verdict)
+            return True
+        whole = reader.assembly.add(ahead.record)
+        if whole is None:
+            reader.pop()
+            return True
+        if whole is not ahead.record:
+            ahead = reader.replace(whole)
+        if draft.wants_fresh(whole) or not draft.take(stream, whole, ahead.next_offset, self.rows):
+            return False
+        reader.assembly.forget()
+        reader.hole.closed()
+        reader.pop()
+        return True
+
+    def _pass_over(self, draft: Draft, reader: Input, verdict: Verdict) -> None:
+        ahead = reader.peek()
+        assert ahead is not None
+        position, taken = ahead.record["position"], draft.state.streams[reader.stream].position
+        if verdict is Verdict.REFUSE:
+            log.warning("%s: position %d is not what the catalog asks for, not taken", reader.stream, position)
+        elif verdict is Verdict.JUMP and reader.hole.seen(ahead.record, time.monotonic()):
+            log.warning("%s jumped from %d to %d, rewind asked", reader.stream, taken, position)
+            draft.rewind(reader.stream)
+        elif verdict is Verdict.DROP and reader.stream == MAIN:
+            draft.announced(ahead.record)
+        reader.pop()
+
+    def _take_requests(self, draft: Draft) -> None:
+        while (message := next_message(self._requests, self._topics.requests, 0.0)) is not None:
+            request = self._codec.decode(message.value() or b"")
+            if "kind" not in request:
+                continue  # an answer
+            main = draft.state.main
+            moment = Moment(main.position, main.change_offset, _now(), standing(draft.state))
+            decision = decide(draft.state.catalog, request, moment)
+            log.info("%s: %s %s", request["kind"], decision.outcome, decision.reason)
+            if request["kind"] == "compact" and decision.outcome == "accepted":
+                self._compactor.wanted()
+            draft.answer(decision.answer(request), decision.catalog, (message.offset() or 0) + 1)
+
+    def _complete(self) -> Complete:
+        """Which tables are complete, asked only while something is pending (rule D3)."""
+        if not any(d.pending for d in self.state.catalog.deployments):
+            return {}
+        if self._progress is None:
+            if not kafka.topic_exists(self._settings, self._topics.sequence):
+                return {}
+            self._progress = Followed(self._settings, self._codec, self._topics.sequence)
+        record = self._progress.newest()
+        return table_completeness(record) if record is not None else {}
+
+    def _follow_streams(self) -> None:
+        for name in self._inputs.keys() - self.state.streams.keys():
+            self._inputs.pop(name).close()
+        for name, stream in self.state.streams.items():
+            if name not in self._inputs:
+                topic = self._topics.evaluated(name)
+                self._inputs[name] = Input(self._settings, self._codec, name, topic, stream.evaluated_offset)
+
+    def _request_reader(self) -> Consumer:
+        reader = kafka.consumer(self._settings)
+        low, _ = kafka.watermarks(reader, self._topics.requests)
+        reader.assign([TopicPartition(self._topics.requests, 0, max(low, self.state.request_offset))])
+        return reader
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Ends after the commit under way."""
+        self.stopping = True
+
+
+def _tell(before: Catalog, after: Catalog) -> None:
+    old = {d.generation: d.state for d in before.deployments}
+    for deployment in after.deployments:
+        if old.get(deployment.generation) != deployment.state:
+            log.info("generation %d (%s) is %s", deployment.generation, deployment.kind, deployment.state)
+    for name in {t.name for t in before.tributaries} - {t.name for t in after.tributaries}:
+        log.info("tributary %s has ended", name)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or an error; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m topologies.merge", description=__doc__)
+    parser.add_argument("--settings", metavar="FILE")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+
+    def work() -> None:
+        process = Process(settings_file.load(parser.parse_args(argv).settings))
+        signal.signal(signal.SIGTERM, process.stop)
+        signal.signal(signal.SIGINT, process.stop)
+        process.run()
+        process.close()
+
+    return ended(work, log)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+"""A tributary's past: scans the snapshot topics and has their rows evaluated (rules T5 to T7).
+
+1. The ends of all snapshot partitions are captured and written to the catalog, once for all workers.
+2. Each partition is scanned from where the merge has taken it; each record names the range it answers for.
+3. When the last partition is done, F, the head of the change log then, is captured and written to the catalog.
+
+A row is emitted when its position is at or below S0 and above its table's last truncate. What is newer than S0 comes
+with the change log. The truncates are those in the sequencer's progress, read after S0: each one up to S0 is in it,
+and one beyond S0 empties the table in the change log anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar, cast
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from connector.definitions.patterns import expanded, is_wildcard
+from connector.definitions.render import Renderings
+from connector.deploy.catalog import Catalog, ReplayEnd, Tributary
+from connector.errors import Gap, RequestRefused, Unavailable
+from connector.evaluation import Answer, CompiledVersion, Decoders, compile_version, evaluate, evaluated_records
+from connector.evaluation.rows import Place, TableRows
+from connector.settings import Settings
+from connector.source.progress import known_tables, truncates
+from schemas.codec import FRAME, Codec
+from topologies import kafka
+from topologies.catalog import ask
+from topologies.follow import Follower, Record, stream_state, versions_of
+from topologies.outlet import Outlet
+from topologies.topics import Topics
+
+log = logging.getLogger(__name__)
+
+CHUNK = 1000  # source records answered for by one Evaluated record
+LEAD = 500_000  # records that the scan may be ahead of the merge
+POSITION, TOPIC, PARTITION, OFFSET = range(4)  # headers of a snapshot record (rule S9)
+
+Headers = Sequence[tuple[str, bytes]]
+
+_T = TypeVar("_T")
+
+
+class Stopped(Exception):
+    """The process is to end before the replay is done."""
+
+
+class Rewound(Exception):
+    """The merge wants earlier records again (rule M1)."""
+
+
+class Chunk(NamedTuple):
+    """Committed records of one partition in their order, and the consumer positions they lie between."""
+
+    messages: list[Message]
+    start: int
+    end: int
+
+
+class Replay:
+    """One tributary's replay. `check` raises Stopped or Rewound where it must not go on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stream: str,
+        codec: Codec,
+        text_of: Callable[[int], str],
+        *,
+        follower: Follower,
+        outlet: Outlet,
+        check: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._names = Topics(settings.app)
+        self._stream = stream
+        self._codec = codec
+        self._decoders = Decoders(text_of)
+        self._follower = follower
+        self._outlet = outlet
+        self._check = check
+        self._attempt = uuid.uuid4().hex[:12]
+        self._sent: dict[tuple[str, int], int] = {}
+        self._reader = kafka.consumer(settings, **{"fetch.wait.max.ms": 50})
+        catalog = follower.catalog
+        renderings = Renderings()
+        self._compiled = [compile_version(v.version, v.plan, renderings) for v in versions_of(catalog, stream)]
+        self._start = self._tributary().start
+
+    def run(self) -> None:
+        """Replay what is not taken yet; then the catalog has F. Raises Stopped."""
+        try:
+            ends = self._bounds()
+            self._sent = {(e.table, e.partition): self._taken(e) for e in ends}
+            truncated = self._truncated()
+            for end in ends:
+                if end.end > 0 and not self._done(end):
+                    self._scan(end, truncated.get(end.table, 0))
+            while not self._outlet.flush(1.0):
+                self._check()
+            self._announce_head()
+        finally:
+            self._reader.close()
+
+    def _tributary(self) -> Tributary:
+        tributary = self._follower.catalog.tributary(self._stream)
+        if tributary is None:
+            raise Stopped(f"tributary {self._stream} has ended")
+        return tributary
+
+    def _bounds(self) -> tuple[ReplayEnd, ...]:
+        """The ends in the catalog, captured by whoever was first; with them it is fixed what wildcards mean."""
+        if not self._tributary().bounded:
+            ends = [e for table in self._tables() for e in self._captured(table)]
+            wanted = [{"table": e.table, "partition": e.partition, "end": e.end} for e in ends]
+            self._ask("bounds", lambda c: _bounded(c, self._stream), ends=wanted)
+        return self._tributary().ends
+
+    def _tables(self) -> list[str]:
+        """The tables to scan: of wildcards those that had a row up to S0; later ones are wholly in the change log."""
+        patterns = {pattern for c in self._compiled for pattern in c.evaluator.tables}
+        progress = self._progress() if any(map(is_wildcard, patterns)) else None
+        return expanded(patterns, known_tables(progress) if progress is not None else ())
+
+    def _captured(self, table: str) -> list[ReplayEnd]:
+        topic = self._names.snapshot(table)
+        partitions = self._patiently(lambda: _partitions(self._settings, topic))
+        ends = self._patiently(lambda: kafka.uncommitted_ends(self._settings, topic, partitions))
+        return [ReplayEnd(table, partition, end) for partition, end in ends.items()]
+
+    def _truncated(self) -> dict[str, int]:
+        """Position of each table's last truncate."""
+        progress = self._progress()
+        return truncates(progress) if progress is not None else {}
+
+    def _progress(self) -> Record | None:
+        """The sequencer's progress at or past S0; None where there was nothing before S0."""
+        while True:
+            newest = self._patiently(lambda: kafka.last_record(self._reader, self._names.sequence))
+            progress = self._codec.decode(newest.value() or b"") if newest is not None else None
+            if progress is not None and progress["position"] >= self._start:
+                return progress
+            if self._start == 0:
+                return None
+            self._check()
+            time.sleep(0.1)
+
+    def _state(self, end: ReplayEnd) -> Record | None:
+        state = stream_state(self._follower.commit, self._stream)
+        taken = state["partitions"] if state is not None else []
+        return next((p for p in taken if p["table"] == end.table and p["partition"] == end.partition), None)
+
+    def _taken(self, end: ReplayEnd) -> int:
+        state = self._state(end)
+        return int(state["taken"]) if state is not None else 0
+
+    def _done(self, end: ReplayEnd) -> bool:
+        state = self._state(end)
+        return state is not None and bool(state["done"])
+
+    def _scan(self, end: ReplayEnd, truncated: int) -> None:
+        began, rows = time.monotonic(), 0
+        compiled = [c for c in self._compiled if c.evaluator.reads(end.table)]
+        for chunk in self._chunks(end):
+            self._await_room(end)
+            found = self._rows(end.table, chunk.messages, truncated)
+            rows += len(found.keys)
+            self._send(end, chunk, compiled, found)
+        seconds = time.monotonic() - began
+        log.info("%s [%d] replayed to %d: %d rows in %.1f s", end.table, end.partition, end.end, rows, seconds)
+
+    def _chunks(self, end: ReplayEnd) -> Iterator[Chunk]:
+        """Everything from the taken position to the end; the last chunk ends at or beyond it (rule T5).
+
+        The partition is done only when the consumer's position says so: a committed transaction becomes visible
+        partition by partition, so that no record seen and no committed end tells it.
+        """
+        topic = self._names.snapshot(end.table)
+        position = self._taken(end)
+        self._reader.assign([TopicPartition(topic, end.partition, position)])
+        start = position
+        while True:
+            messages = []
+            for message in self._reader.consume(CHUNK, timeout=0.05):
+                error = message.error()
+                if error is None:
+                    messages.append(message)
+                    position = cast(int, message.offset()) + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    position = max(position, cast(int, message.offset()))
+                elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+                    raise Gap(f"offset {position} is not there any more", where=f"{topic} [{end.partition}]")
+            self._check()
+            if messages or position >= end.end:
+                yield Chunk(messages, start, position)
+                start = position  # what is passed without a record belongs to the next range
+            if position >= end.end:
+                break
+        self._reader.unassign()
+
+    def _rows(self, table: str, messages: Sequence[Message], truncated: int) -> TableRows:
+        """The newest record per key as rows; those outside (truncate, S0] are left out."""
+        last = {message.key(): message for message in messages}
+        rows = TableRows(table, "", _place)
+        alive = []
+        start = self._start
+        for key, message in last.items():
+            headers = cast(Headers, message.headers())
+            if truncated < int(headers[POSITION][1]) <= start:
+                value = message.value()
+                if value:
+                    rows.keys.append(cast(bytes, key).decode())
+                    rows.sources.append(headers)
+                    rows.schemas.append(FRAME.unpack_from(value)[1])
+                    alive.append(value[FRAME.size :])
+                elif not _marks_truncate(headers):
+                    rows.gone.append(cast(bytes, key).decode())
+        rows.decoded = self._decoders.decoded(rows.schemas, alive)
+        if rows.sources:
+            rows.topic = rows.sources[0][TOPIC][1].decode()
+        return rows
+
+    def _send(self, end: ReplayEnd, chunk: Chunk, compiled: list[CompiledVersion], rows: TableRows) -> None:
+        done = chunk.end >= end.end
+        head = {
+            "stream": self._stream,
+            "position": 0,
+            "change_offset": -1,
+            "boundary": False,
+            "committed_at": 0,
+            "log_rows": 0,
+            "attempt": f"{self._attempt}.{end.table}.{end.partition}.{chunk.start}",
+            "replay": {
+                "table": end.table,
+                "partition": end.partition,
+                "start": chunk.start,
+                "end": chunk.end,
+                "done": done,
+            },
+            "truncate": None,
+        }
+        answers = [finished(c, rows, self._decoders) for c in compiled]
+        for record in evaluated_records(head, self._compiled, [rows], answers):
+            self._outlet.send(self._codec.encode("Evaluated", record))
+        self._sent[end.table, end.partition] = chunk.end
+
+    def _await_room(self, end: ReplayEnd) -> None:
+        while not self._outlet.has_room or self._lead() > LEAD:
+            self._check()
+            time.sleep(0.01)
+
+    def _lead(self) -> int:
+        state = stream_state(self._follower.commit, self._stream)
+        taken = {(p["table"], p["partition"]): p["taken"] for p in state["partitions"]} if state is not None else {}
+        return sum(sent - taken.get(partition, 0) for partition, sent in self._sent.items())
+
+    def _announce_head(self) -> None:
+        """F: the last committed batch below the change log's high watermark captured now."""
+        if self._tributary().head is not None:
+            return
+        changes = self._names.changes
+        end = self._patiently(lambda: kafka.uncommitted_ends(self._settings, changes)[0])
+        newest = self._patiently(lambda: kafka.last_record(self._reader, changes, end=end))
+        head = self._codec.decode(newest.value() or b"")["position"] if newest is not None else 0
+        self._ask("head", lambda c: _headed(c, self._stream), head=max(head, self._start))
+
+    def _ask(self, kind: str, seen: Callable[[Catalog], bool], **fields: object) -> None:
+        """Ask the merge until the catalog shows it; whose request it was does not matter."""
+        while not seen(self._follower.catalog):
+            self._check()
+            try:
+                ask(
+                    self._settings,
+                    kind,
+                    codec=self._codec,
+                    within=5.0,
+                    generation=self._tributary().generation,
+                    **fields,
+                )
+            except (RequestRefused, Unavailable) as error:
+                log.warning("%s of %s: %s", kind, self._stream, error)
+            self._follower.wait_for(seen)
+
+    def _patiently(self, read: Callable[[], _T]) -> _T:
+        """What `read` gives, as soon as the broker answers."""
+        while True:
+            try:
+                return read()
+            except (Unavailable, KafkaException) as error:
+                log.warning("waiting for the broker: %s", error)
+                self._check()
+                time.sleep(0.5)
+
+
+def finished(compiled: CompiledVersion, rows: TableRows, decoders: Decoders) -> Answer:
+    """The whole answer at once: a replay has a process of its own and shares no loop."""
+    steps = evaluate(compiled, [rows], decoders)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return cast(Answer, ended.value)
+
+
+def _place(headers: Headers) -> Place:
+    return Place(int(headers[PARTITION][1]), int(headers[OFFSET][1]))
+
+
+def _marks_truncate(headers: Headers) -> bool:
+    return any(name == "truncate" for name, _ in headers)
+
+
+def _bounded(catalog: Catalog, stream: str) -> bool:
+    tributary = catalog.tributary(stream)
+    return tributary is None or tributary.bounded
+
+
+def _headed(catalog: Catalog, stream: str) -> bool:
+    tributary = catalog.tributary(stream)
+    return tributary is None or tributary.head is not None
+
+
+def _partitions(settings: Settings, topic: str) -> list[int]:
+    topics = kafka.admin(settings).list_topics(timeout=kafka.PATIENCE).topics
+    return sorted(topics[topic].partitions) if topic in topics else []

@@ -1,0 +1,151 @@
+"""A serving node's replica: applies the op logs to its own bucket store, checkpoint by checkpoint (rule V1).
+
+`python -m topologies.replica --settings FILE`. Ends with 0 at SIGTERM, 76 where a server is away (start it again).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, Message, TopicPartition
+
+from connector import settings as settings_file
+from connector.errors import Unavailable
+from connector.oplog.ops import Op
+from connector.settings import Settings
+from connector.store.buckets import BucketStore, Exposed
+from schemas.codec import Codec
+from topologies import kafka
+from topologies.catalog import Followed
+from topologies.exits import ended
+from topologies.recovery import create_own_topics, log_identity
+from topologies.schemas import Schemas
+from topologies.topics import Topics
+
+CHUNK = 2_000  # records taken from the broker at once
+WAIT = 0.02  # seconds to wait for more
+KNOWN_CATALOGS = 50
+
+log = logging.getLogger("replica")
+
+Commit = dict[str, Any]
+
+
+class Replica:
+    """Follows commits and op logs into `store`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = Topics(settings.app)
+        self._codec = Codec(Schemas(settings))
+        create_own_topics(settings)
+        self._log = log_identity(settings)
+        self.store = BucketStore(settings.state / "buckets" / settings.app)
+        if self.store.exposed.log != self._log:
+            self.store.empty()
+        self._commits = Followed(settings, self._codec, self._topics.checkpoints)
+        self._catalogs = Followed(settings, self._codec, self._topics.catalog)
+        self._known: dict[int, dict[str, Any]] = {}
+        self._reader = kafka.consumer(settings)
+        self._next = dict(self.store.exposed.offsets)  # per version, the offset of the next op to apply
+        self._buffers: dict[int, deque[Message]] = {}
+        self.stopping = False
+
+    def run(self) -> None:
+        """Apply what comes until told to stop."""
+        while not self.stopping:
+            self.step()
+
+    def step(self) -> None:
+        """Take the newest commit's ops as far as they have come; expose it when all are there."""
+        commit = self._commits.newest(WAIT)
+        if commit is None or commit["number"] <= self.store.exposed.commit:
+            return
+        catalog = self._catalog(commit["catalog"])
+        if catalog is None:
+            return  # the commit came first; the catalog follows at once
+        ends = {v["version"]: v["oplog_offset"] for v in commit["versions"]}
+        self._follow(ends)
+        kinds = {v["version"]: v["kind"] for v in catalog["versions"]}
+        self._read()
+        while ops := list(self._ready(ends)):
+            self.store.add(ops, kinds)
+            self._read()
+        if commit["exposed"] and all(self._next[version] >= end for version, end in ends.items()):
+            self.store.expose(Exposed(self._log, commit["number"], commit["position"], ends, catalog))
+
+    def close(self) -> None:
+        for reader in (self._commits, self._catalogs, self._reader):
+            reader.close()
+        self.store.close()
+
+    def _catalog(self, number: int) -> dict[str, Any] | None:
+        """The catalog that was in force at a commit."""
+        newest = self._catalogs.newest()
+        if newest is not None:
+            self._known[newest["number"]] = newest
+            for old in sorted(self._known)[:-KNOWN_CATALOGS]:
+                del self._known[old]
+        return self._known.get(number)
+
+    def _follow(self, ends: dict[int, int]) -> None:
+        """Read the op logs of exactly these versions."""
+        if self._buffers.keys() == ends.keys():
+            return
+        self._next = {version: self._next.get(version, 0) for version in ends}
+        self._buffers = {version: deque() for version in ends}
+        starts = [TopicPartition(self._topics.oplog(version), 0, start) for version, start in self._next.items()]
+        self._reader.unassign()
+        if starts:
+            self._reader.assign(starts)
+
+    def _read(self) -> None:
+        if not self._buffers:
+            return
+        versions = {self._topics.oplog(version): version for version in self._buffers}
+        for message in self._reader.consume(CHUNK, timeout=WAIT):
+            error = message.error()
+            if error is None:
+                self._buffers[versions[message.topic() or ""]].append(message)
+            elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise Unavailable(error.str(), where=message.topic())
+
+    def _ready(self, ends: dict[int, int]) -> Iterator[Op]:
+        """The ops that have come and belong to the commit."""
+        for version, buffer in self._buffers.items():
+            while buffer and cast(int, buffer[0].offset()) < ends[version]:
+                message = buffer.popleft()
+                self._next[version] = cast(int, message.offset()) + 1
+                yield cast(Op, self._codec.decode(message.value() or b""))
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Ends after the step under way."""
+        self.stopping = True
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or an error; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m topologies.replica", description=__doc__)
+    parser.add_argument("--settings", metavar="FILE")
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+
+    def work() -> None:
+        replica = Replica(settings_file.load(parser.parse_args(argv).settings))
+        signal.signal(signal.SIGTERM, replica.stop)
+        signal.signal(signal.SIGINT, replica.stop)
+        log.info("at commit %d", replica.store.exposed.commit)
+        replica.run()
+        replica.close()
+
+    return ended(work, log)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

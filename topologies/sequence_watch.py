@@ -1,0 +1,242 @@
+"""What the sequencer asks others beside its reading: Kafka for topics, Connect for offsets, Postgres for tables.
+
+Every question is asked by one background thread, so that none of them holds up a row.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from connector.errors import Unavailable
+from connector.settings import Settings
+from connector.source.order import Order
+from connector.source.records import Missing, Partition
+from connector.source.tables import TableFacts, Tables, refusal
+from topologies import database, kafka
+from topologies.captured import CdcTopic, captured
+from topologies.connect import Connect, SourceOffset
+from topologies.notifications import Notifications
+from topologies.rereads import Rereads
+from topologies.sequence_input import Input
+
+log = logging.getLogger(__name__)
+
+TOPICS_EVERY = 10.0
+TOPICS_WHEN_MISSING = 0.2
+FACTS_EVERY = 20.0
+OFFSET_EVERY = 0.5
+STUCK_AFTER = 0.5  # seconds without the number waited for before Connect is asked; never by time alone (rule S5)
+
+_T = TypeVar("_T")
+
+
+class Question(Generic[_T]):
+    """A question asked again and again in the background, and its newest answer."""
+
+    def __init__(self, pool: ThreadPoolExecutor, ask: Callable[[], _T]) -> None:
+        self._pool = pool
+        self._ask = ask
+        self._future: Future[_T] | None = None
+        self._asked_at = 0.0
+        self._told = False
+
+    def answer(self, every: float, now: float) -> tuple[_T | None, float]:
+        """A new answer, once, and when it was asked for; None while there is none. Asks every so many seconds."""
+        found, asked_at = None, self._asked_at
+        if self._future is not None and self._future.done():
+            found = self._result(self._future)
+            self._future = None
+        if self._future is None and now - self._asked_at >= every:
+            self._asked_at = now
+            self._future = self._pool.submit(self._ask)
+        return found, asked_at
+
+    def _result(self, future: Future[_T]) -> _T | None:
+        try:
+            result = future.result()
+        except Unavailable as error:
+            if not self._told:
+                log.warning("%s (%s); asking on", error.message, error.where)
+            self._told = True
+            return None
+        self._told = False
+        return result
+
+
+@dataclass(slots=True)
+class _Wait:
+    """An open transaction that waits for a number."""
+
+    missing: Missing
+    since: float
+    ends: Mapping[Partition, int] | None = None  # captured after Connect had acknowledged its END
+
+
+@dataclass(slots=True)
+class Watch:
+    """Keeps topics, refusals, completeness and stuck transactions up to date; `tick` between two reads."""
+
+    settings: Settings
+    order: Order
+    tables: Tables
+    source: Input
+    join: Callable[[Mapping[str, CdcTopic]], None]  # take up topics and partitions that appeared
+    notifications: Notifications
+    rereads: Rereads
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ask"))
+    _wait: _Wait | None = None
+    _read: dict[str, float] = field(default_factory=dict)
+    _ends: dict[str, dict[Partition, int]] = field(default_factory=dict)
+    _questions: dict[str, Question[object]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        connect, admin = Connect(self.settings), kafka.admin(self.settings)
+        self._questions = {
+            "topics": Question(self._pool, lambda: captured(self.settings, admin)),
+            "offset": Question(self._pool, connect.offset),
+            "facts": Question(self._pool, lambda: database.table_facts(self.settings)),
+        }
+
+    def tick(self, now: float, position: int) -> None:
+        """Look at everything once; `position` is that of the batch being filled."""
+        try:
+            self._look(now, position)
+        except Unavailable as error:  # asked again at the next tick
+            log.warning("%s (%s)", error.message, error.where)
+
+    def _look(self, now: float, position: int) -> None:
+        self.notifications.read()
+        self._watch_missing(now)
+        topics, _ = self._questions["topics"].answer(TOPICS_WHEN_MISSING if self._wait else TOPICS_EVERY, now)
+        if isinstance(topics, dict):
+            self.join(topics)
+        facts, _ = self._questions["facts"].answer(FACTS_EVERY, now)
+        if isinstance(facts, dict):
+            self.judge(facts)
+        read = self._note_read(now)
+        if read or self._stuck(now):
+            offset, asked_at = self._questions["offset"].answer(OFFSET_EVERY, now)
+            if isinstance(offset, SourceOffset):
+                self._offset_known(offset, asked_at)
+        self._release()
+        self._complete(position)
+        self.rereads.tick(now)
+
+    def judge(self, facts: Mapping[str, TableFacts]) -> None:
+        """Refuse and take up tables as the database describes them now."""
+        for name, state in list(self.tables.states.items()):
+            known = facts.get(name)
+            if known is None:
+                continue
+            verdict = refusal(known, self.settings.toast)
+            if verdict is not None and self.tables.refuse(name, state.topic, *verdict):
+                log.error("table %s is refused: it %s; %s", name, *verdict)
+            elif verdict is None and state.refused is not None and not state.stopped:
+                log.info("table %s is taken up again: was refused as it %s", name, state.refused)
+                self.tables.take_up(name)
+
+    @property
+    def waiting(self) -> str | None:
+        """What an open transaction waits for, for `status`."""
+        if self._wait is None:
+            return None
+        missing = self._wait.missing
+        place = f"transaction {missing.transaction}: row {missing.number} of {missing.events}"
+        return f"{place}, of {' or '.join(missing.tables)}" if missing.tables else place
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.notifications.close()
+
+    def _watch_missing(self, now: float) -> None:
+        missing = self.order.missing()
+        if missing is None:
+            self._wait = None
+        elif self._wait is None or self._wait.missing.lsn != missing.lsn:
+            self._wait = _Wait(missing, now)
+        else:
+            self._wait.missing = missing
+
+    def _stuck(self, now: float) -> bool:
+        return self._wait is not None and self._wait.ends is None and now - self._wait.since > STUCK_AFTER
+
+    def _incomplete(self) -> list[str]:
+        return [
+            name
+            for name, state in self.tables.states.items()
+            if state.complete is None and state.refused is None and name not in self._ends and self._was_read(name)
+        ]
+
+    def _was_read(self, table: str) -> bool:
+        """Whether some snapshot has gone over the whole table (rule D3)."""
+        told = self.notifications
+        if not told.read_to_end:
+            return False
+        if self.tables.states[table].incomplete is not None:
+            return self.rereads.finished(table)
+        if not told.covered:
+            return self.order.closed > 0  # a connector that does not tell: it streams, so its snapshot is done
+        if told.initial_completed and table not in told.covered:
+            self.tables.spoiled(table, "was captured after the initial snapshot")
+            return False
+        return told.initial_completed
+
+    def _note_read(self, now: float) -> dict[str, float]:
+        """The tables that a snapshot has gone over and that are not known to be complete, since when."""
+        self._read = {table: self._read.get(table, now) for table in self._incomplete()}
+        return self._read
+
+    def _offset_known(self, offset: SourceOffset, asked_at: float) -> None:
+        """Capture the ends that must be passed; an answer asked for before the question arose says nothing."""
+        wait = self._wait
+        if wait is not None and wait.ends is None and offset.commit >= wait.missing.lsn and asked_at > wait.since:
+            wait.ends = self.source.high_watermarks(self.order.partitions())
+        if not offset.snapshot:
+            for table in [table for table, since in self._read.items() if asked_at > since]:
+                topic = self.tables.states[table].topic
+                partitions = [p for p in self.order.partitions() if p[0] == topic]
+                self._ends[table] = self.source.high_watermarks(partitions)
+
+    def _release(self) -> None:
+        wait = self._wait
+        if wait is None or wait.ends is None or not self.order.read_to(wait.ends):
+            return
+        if self.order.missing() is None:
+            return
+        gap = self.order.release()
+        log.error(
+            "transaction %s goes on without row %d of %d: Kafka has acknowledged all of it and no partition has it",
+            gap.transaction,
+            gap.number,
+            gap.events,
+        )
+
+    def _complete(self, position: int) -> None:
+        for table, ends in list(self._ends.items()):
+            state = self.tables.states.get(table)
+            if state is None or state.refused is not None or not self._was_read(table):
+                del self._ends[table]
+            elif all(self.order.next_offset(p) >= end for p, end in ends.items()) and not state.holes:
+                del self._ends[table]
+                self.rereads.forget(table)
+                self.tables.completed(table, position)
+                log.info("table %s is complete at position %d", table, position)
+
+
+def first_facts(settings: Settings, *, patience: float, stopped: Callable[[], bool]) -> dict[str, TableFacts]:
+    """The tables as the database describes them; empty where it stays out of reach for `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while not stopped():
+        try:
+            return database.table_facts(settings)
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                log.warning("%s; tables are judged later", error.message)
+                return {}
+            time.sleep(0.5)
+    return {}

@@ -1,0 +1,100 @@
+"""The names of all topics, groups and transactional ids of one app, and each topic's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_MS = 24 * 3600 * 1000
+SEGMENT = 64 * 1024 * 1024
+HEADROOM = 1024 * 1024  # internal records exceed the connector's by framing only (rule T4)
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names under one app id."""
+
+    app: str
+
+    @property
+    def changes(self) -> str:
+        return f"{self.app}.changes"
+
+    @property
+    def sequence(self) -> str:
+        return f"{self.app}.sequence"
+
+    @property
+    def schemas(self) -> str:
+        return f"{self.app}.schemas"
+
+    @property
+    def rejected(self) -> str:
+        return f"{self.app}.rejected"
+
+    @property
+    def requests(self) -> str:
+        return f"{self.app}.requests"
+
+    @property
+    def checkpoints(self) -> str:
+        return f"{self.app}.checkpoints"
+
+    @property
+    def catalog(self) -> str:
+        return f"{self.app}.catalog"
+
+    def snapshot(self, table: str) -> str:
+        """The snapshot topic of `schema.table`."""
+        return f"{self.app}.snapshot.{table}"
+
+    def evaluated(self, stream: str) -> str:
+        return f"{self.app}.evaluated.{stream}"
+
+    def oplog(self, version: int) -> str:
+        return f"{self.app}.oplog.{version}"
+
+    def stream(self, stream: str) -> str:
+        """The Faust app id, hence the consumer group, of a stream."""
+        return f"{self.app}.stream.{stream}"
+
+    @property
+    def sequencer_id(self) -> str:
+        """The sequencer's transactional.id (rule S1)."""
+        return f"{self.app}.sequencer"
+
+    @property
+    def merge_id(self) -> str:
+        """The merge's transactional.id (law 7)."""
+        return f"{self.app}.merge"
+
+
+def retained(max_request_size: int) -> dict[str, str]:
+    """A log without time limit; its owner trims it."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "max.message.bytes": str(max_request_size + HEADROOM),
+    }
+
+
+def compacted(max_request_size: int) -> dict[str, str]:
+    """The newest record per key, soon: commits and progress are read whole by commands and come dozens a second."""
+    segment = max(SEGMENT, 2 * (max_request_size + HEADROOM))
+    return _keyed(max_request_size) | {"segment.bytes": str(segment), "min.cleanable.dirty.ratio": "0.01"}
+
+
+def _keyed(max_request_size: int) -> dict[str, str]:
+    return {
+        "cleanup.policy": "compact",
+        "max.message.bytes": str(max_request_size + HEADROOM),
+    }
+
+
+def snapshot(max_request_size: int) -> dict[str, str]:
+    """Compacted so slowly that a replay meets every row it needs (rule T7)."""
+    return _keyed(max_request_size) | {
+        "message.timestamp.type": "LogAppendTime",
+        "min.compaction.lag.ms": str(10 * 60 * 1000),
+        "delete.retention.ms": str(7 * DAY_MS),
+    }

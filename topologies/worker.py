@@ -1,0 +1,189 @@
+"""The supervisor behind `syncline run`: a process per worker, restarted when it dies (law 8).
+
+It decides nothing about the pipeline: which tributaries run is in the catalog, which it only follows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import IO
+
+from connector.deploy.catalog import Catalog
+from connector.settings import Settings
+from schemas.codec import Codec
+from topologies.exits import FENCED, REWOUND
+from topologies.follow import Follower, available, has_ended
+
+log = logging.getLogger(__name__)
+
+ROLES: Mapping[str, Sequence[str]] = {
+    "sequence": ("topologies.sequence",),
+    "stream": ("topologies.stream", "--stream", "main"),
+    "merge": ("topologies.merge",),
+    "serve": ("topologies.replica",),
+}
+FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before a restart
+FENCED_DELAY = 5.0
+STEADY = 30.0  # seconds that a process runs before its next death counts as the first
+GRACE = 8.0  # seconds to end cleanly in
+LOOK = 0.05
+
+Say = Callable[[str], None]
+
+
+class Worker:
+    """One worker: its process, and when to start it again."""
+
+    def __init__(self, name: str, arguments: Sequence[str], settings: Settings, say: Say) -> None:
+        self.name = name
+        self._arguments = [*arguments, "--settings", str(settings.path)]
+        self._log = settings.state / "logs" / f"{name.replace(' ', '-')}.log"
+        self._say = say
+        self._process: subprocess.Popen[str] | None = None
+        self._due = 0.0
+        self._started = 0.0
+        self._delay = FIRST_DELAY
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs now."""
+        return self._process.pid if self._process is not None else None
+
+    def look(self, now: float) -> None:
+        """Notice a death; start the process when it is due."""
+        if self._process is not None:
+            code = self._process.poll()
+            if code is not None:
+                self._note_death(code, now)
+        elif now >= self._due:
+            self._start(now)
+
+    def end(self) -> None:
+        """Ask the process to end."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def await_end(self, deadline: float) -> None:
+        """Wait until it has ended; kill it at `deadline`."""
+        if self._process is None:
+            return
+        try:
+            code = self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._say(f"{self.name}: ended with {code}")
+        self._process = None
+
+    def _start(self, now: float) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "topologies.child", str(os.getpid()), *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # the terminal's interrupt is for the supervisor alone
+        )
+        self._started = now
+        self._say(f"{self.name}: started, pid {self._process.pid}")
+        assert self._process.stdout is not None
+        threading.Thread(target=self._copy, args=(self._process.stdout,), daemon=True).start()
+
+    def _note_death(self, code: int, now: float) -> None:
+        self._process = None
+        if code == REWOUND:
+            self._due = now
+            self._say(f"{self.name}: starts again at an earlier batch")
+            return
+        if now - self._started > STEADY:
+            self._delay = FIRST_DELAY
+        if code == FENCED:  # another one has its place: two supervisors take turns slowly, and one alone goes on
+            self._delay = FENCED_DELAY
+        self._due = now + self._delay
+        reason = f"killed by signal {-code}" if code < 0 else f"exited with {code}"
+        self._say(f"{self.name}: {reason}, again in {self._delay:.1f} s")
+        self._delay = min(LAST_DELAY, self._delay * 2)
+
+    def _copy(self, lines: IO[str]) -> None:
+        with lines, self._log.open("a") as file:
+            for line in lines:
+                sys.stderr.write(f"{self.name} | {line}")
+                file.write(line)
+                file.flush()
+
+
+class Supervisor:
+    """The workers of one node, and a tributary's for each the catalog lists."""
+
+    def __init__(self, settings: Settings, roles: Iterable[str], say: Say) -> None:
+        self._settings = settings
+        self._say = say
+        self._stopped = threading.Event()
+        self._follower: Follower | None = None
+        self._workers = {role: Worker(role, ROLES[role], settings, say) for role in ROLES if role in set(roles)}
+        (settings.state / "logs").mkdir(parents=True, exist_ok=True)
+
+    @property
+    def pids(self) -> dict[str, int | None]:
+        """Process by worker name; None for one that waits for its restart."""
+        return {name: worker.pid for name, worker in self._workers.items()}
+
+    def run(self) -> None:
+        """Keep all workers running until `stop`."""
+        if "stream" in self._workers:
+            threading.Thread(target=self._follow, daemon=True).start()
+        while not self._stopped.wait(LOOK):
+            if self._follower is not None:
+                self._match(self._follower.catalog)
+            now = time.monotonic()
+            for worker in self._workers.values():
+                worker.look(now)
+        self._end(list(self._workers))
+
+    def stop(self) -> None:
+        """Let `run` end all workers and return; from any thread or signal."""
+        self._stopped.set()
+
+    def _follow(self) -> None:
+        codec = Codec(available(self._settings))
+        follower = Follower(self._settings, codec, failed=self._follow)
+        follower.start()
+        self._follower = follower
+
+    def _match(self, catalog: Catalog) -> None:
+        """One process for each tributary that still has something to say."""
+        wanted = {f"stream {t.name}": t.name for t in catalog.tributaries if not has_ended(catalog, t.name)}
+        for name, stream in wanted.items():
+            if name not in self._workers:
+                arguments = ("topologies.stream", "--stream", stream)
+                self._workers[name] = Worker(name, arguments, self._settings, self._say)
+        self._end([name for name in self._workers if name not in ROLES and name not in wanted])
+
+    def _end(self, names: Sequence[str]) -> None:
+        ending = [self._workers.pop(name) for name in names]
+        deadline = time.monotonic() + GRACE
+        for worker in ending:
+            worker.end()
+        for worker in ending:
+            worker.await_end(deadline)
+
+
+def run(settings: Settings, roles: Iterable[str]) -> int:
+    """Supervise in the foreground until SIGTERM or SIGINT; 0 then."""
+    supervisor = Supervisor(settings, roles, _print)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    supervisor.run()
+    return 0
+
+
+def _print(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)

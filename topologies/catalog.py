@@ -26,6 +26,10 @@ WITHOUT_FIELDS: dict[str, Any] = {
     "planned": "",
     "ends": [],
     "head": 0,
+    "tributary": "",
+    "estimate": "",
+    "max_rate": 0,
+    "definition": "",
 }
 HINTS = {
     "stale": "the catalog has moved on since it was planned: plan again",

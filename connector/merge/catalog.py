@@ -17,7 +17,7 @@ VERIFY_PATIENCE_MS = 10 * 60 * 1000  # an aligned verify that nobody drops goes 
 
 DeploymentState = Literal["replaying", "catching_up", "aligned", "active", "retained", "dropped", "failed", "cancelled"]
 VersionState = Literal["pending", "exposed", "retained", "throwaway"]
-TributaryState = Literal["replaying", "catching_up", "aligned", "taking_over"]
+TributaryState = Literal["queued", "replaying", "catching_up", "aligned", "taking_over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,10 @@ class Deployment:
     reason: str
     comparisons: tuple[Comparison, ...]
     definitions: tuple[DeployedDefinition, ...]
+    planned: str = ""  # JSON
+    estimate: str = ""  # JSON
+    replayed_rows: int = 0
+    ended_at: int = 0
 
     def versions(self) -> frozenset[int]:
         return frozenset(part.version for definition in self.definitions for part in definition.parts)
@@ -88,6 +92,9 @@ class Version:
     state: VersionState
     stream: str
     dropped_at: int
+    stopped_at: int = 0
+    stopped_position: int = 0
+    stopped_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,14 @@ class ReplayEnd:
     table: str
     partition: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A version evaluated anew, and the one whose buckets its outputs are compared with (rule D6)."""
+
+    shadow: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,10 @@ class Tributary:
     ends: tuple[ReplayEnd, ...]
     bounded: bool
     head: int | None
+    max_rate: int = 0  # rows/s; 0: no limit
+    overlays: tuple[Overlay, ...] = ()
+    started_at: int = 0
+    bounded_at: int = 0
 
     @property
     def pending(self) -> bool:
@@ -361,5 +380,6 @@ def _tributary(record: Mapping[str, Any]) -> Tributary:
             **record,
             "versions": tuple(record["versions"]),
             "ends": tuple(ReplayEnd(**e) for e in record["ends"]),
+            "overlays": tuple(Overlay(**o) for o in record.get("overlays", ())),
         }
     )

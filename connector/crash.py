@@ -1,23 +1,79 @@
-"""Places between two writes where a test may kill the process (law 8); without the variable they do nothing.
+"""Named places between two writes where a test may kill or freeze the process (law 8).
 
-`SYNCLINE_CRASH_POINT=merge.after_ops` kills this process with SIGKILL when it reaches that point;
-`SYNCLINE_CRASH_SKIP=n` lets the first n pass. Both are read once, when the process starts.
+Each name stands once in the code (tests/test_crash.py lists them). `arm` is called when a worker starts. Where the
+environment names nothing a point is a comparison with None, 30 ns. `SYNCLINE_CRASH_POINT=merge.after_ops` kills this
+process at the point, after `SYNCLINE_CRASH_SKIP` passes. `SYNCLINE_CRASH_FILE` names a file that may come and go while
+the workers run, of one line: POINT ACTION SKIP, the action `kill` or `stop`. Whoever gets there removes it first, so
+that it happens once, however often workers are started again.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
-_POINT = os.environ.get("SYNCLINE_CRASH_POINT")
-_left = int(os.environ.get("SYNCLINE_CRASH_SKIP", "0"))
+ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+_reached: Callable[[str], None] | None = None
 
 
 def crash_point(name: str) -> None:
-    """Die here, as `kill -9` would, if the environment names this point."""
-    global _left  # noqa: PLW0603 - a countdown of the whole process
-    if name != _POINT:
-        return
-    if _left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    _left -= 1
+    """Die or freeze here, if a test has asked for it."""
+    if _reached is not None:
+        _reached(name)
+
+
+def arm() -> None:
+    """Read what the environment asks of this process."""
+    global _reached  # noqa: PLW0603 - set once, when the process starts
+    if point := os.environ.get("SYNCLINE_CRASH_POINT"):
+        _reached = Once(point, int(os.environ.get("SYNCLINE_CRASH_SKIP", "0")))
+    elif file := os.environ.get("SYNCLINE_CRASH_FILE"):
+        _reached = OnOrder(Path(file))
+
+
+class Once:
+    """One point, killed at after some passes."""
+
+    def __init__(self, point: str, skip: int) -> None:
+        self._point = point
+        self._left = skip
+
+    def __call__(self, name: str) -> None:
+        if name == self._point:
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._left -= 1
+
+
+class OnOrder:
+    """Whatever the file asks for at the moment."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._order = ""
+        self._left = 0
+
+    def __call__(self, name: str) -> None:
+        try:
+            order = self._file.read_text()
+        except FileNotFoundError:
+            return
+        if order != self._order:
+            self._order, self._left = order, int(order.split()[2])
+        point, action, _ = order.split()
+        if name != point:
+            return
+        if self._left == 0 and _taken(self._file):
+            os.kill(os.getpid(), ACTIONS[action])
+        self._left -= 1
+
+
+def _taken(file: Path) -> bool:
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    return True

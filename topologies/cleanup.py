@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from connector.crash import crash_point
 from connector.merge.catalog import Catalog
 from connector.merge.state import Merge
 from connector.settings import Settings
@@ -75,11 +76,14 @@ class CleanUp:
             topics = superfluous_topics(self._settings.app, catalog, self._admin.list_topics(timeout=5).topics)
             listed = self._admin.list_consumer_groups(request_timeout=5).result().valid
             groups = superfluous_groups(self._settings.app, catalog, (g.group_id for g in listed))
+            crash_point("cleanup.before_pass")
             if topics:
                 log.info("deleting topics %s", ", ".join(topics))
                 self._admin.delete_topics(topics)
+                crash_point("cleanup.after_topics")
             if groups:
                 self._admin.delete_consumer_groups(groups)
+                crash_point("cleanup.after_groups")
         except KafkaException as error:
             log.warning("clean-up waits: %s", error.args[0].str())
             return True
@@ -94,4 +98,5 @@ class CleanUp:
         ]
         if ends:
             self._admin.delete_records(ends)
+            crash_point("cleanup.after_trim")
             self._trimmed = {s.name: s.evaluated_offset for s in state.streams.values()}

@@ -54,9 +54,11 @@ class Committer:
         5 the row state's write batch
         """
         self._create_topics(draft)  # 0
+        crash_point("merge.after_topics")
         try:
             self._producer.begin_transaction()
             offsets = self._write_ops(draft)  # 1
+            crash_point("merge.before_flush")
             self._write_rejections(draft.rejections)
             self._flush()  # 2
             crash_point("merge.after_ops")
@@ -109,8 +111,10 @@ class Committer:
         commit, catalog = finish(draft, offsets, now=now)
         if catalog is not None:
             self._produce(self._topics.catalog, "catalog", self._codec.encode("Catalog", catalog.to_record()))
+        crash_point("merge.after_catalog")
         for answer in draft.answers:
             self._produce(self._topics.requests, answer["id"], self._codec.encode("Answer", answer))
+        crash_point("merge.after_answers")
         key = "exposed" if commit["exposed"] else "hidden"
         self._produce(self._topics.checkpoints, key, self._codec.encode("Commit", commit))
 

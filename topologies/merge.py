@@ -18,6 +18,7 @@ from types import FrameType
 from confluent_kafka import Consumer, TopicPartition
 
 from connector import settings as settings_file
+from connector.crash import arm, crash_point
 from connector.deploy.requests import Moment, check_plans, decide
 from connector.merge.catalog import MAIN, Catalog
 from connector.merge.draft import Draft
@@ -56,10 +57,12 @@ class Process:
         self._committer = Committer(settings, self._codec)
         create_own_topics(settings)
         self._committer.fence()
+        crash_point("merge.after_fence")
         self.state: Merge = last_state(settings, self._codec)
         check_plans(self.state.catalog)
         self.rows = RowState(settings.state / "merge" / settings.app)
         bring_rows_up(settings, self._codec, self.rows, self.state)
+        crash_point("merge.after_recovery")
         self._clean_up = CleanUp(settings)
         self._compactor = Compactor(settings, self._codec)
         self._progress: Followed | None = None
@@ -222,6 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m topologies.merge", description=__doc__)
     parser.add_argument("--settings", metavar="FILE")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+
+    arm()
 
     def work() -> None:
         process = Process(settings_file.load(parser.parse_args(argv).settings))

@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from connector.crash import crash_point
 from connector.definitions.patterns import expanded, is_wildcard
 from connector.definitions.render import Renderings
 from connector.deploy.catalog import Catalog, ReplayEnd, Tributary
@@ -95,6 +96,7 @@ class Replay:
         """Replay what is not taken yet; then the catalog has F. Raises Stopped."""
         try:
             ends = self._bounds()
+            crash_point("replay.after_bounds")
             self._sent = {(e.table, e.partition): self._taken(e) for e in ends}
             truncated = self._truncated()
             for end in ends:
@@ -102,7 +104,9 @@ class Replay:
                     self._scan(end, truncated.get(end.table, 0))
             while not self._outlet.flush(1.0):
                 self._check()
+            crash_point("replay.after_scan")
             self._announce_head()
+            crash_point("replay.after_head")
         finally:
             self._reader.close()
 
@@ -170,6 +174,7 @@ class Replay:
             found = self._rows(end.table, chunk.messages, truncated)
             rows += len(found.keys)
             self._send(end, chunk, compiled, found)
+            crash_point("replay.after_chunk")
         seconds = time.monotonic() - began
         log.info("%s [%d] replayed to %d: %d rows in %.1f s", end.table, end.partition, end.end, rows, seconds)
 

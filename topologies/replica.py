@@ -17,6 +17,7 @@ from typing import Any, cast
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from connector import settings as settings_file
+from connector.crash import arm, crash_point
 from connector.errors import Unavailable
 from connector.oplog.ops import Op
 from connector.settings import Settings
@@ -77,9 +78,12 @@ class Replica:
         self._read()
         while ops := list(self._ready(ends)):
             self.store.add(ops, kinds)
+            crash_point("replica.after_ops")
             self._read()
         if commit["exposed"] and all(self._next[version] >= end for version, end in ends.items()):
+            crash_point("replica.before_expose")
             self.store.expose(Exposed(self._log, commit["number"], commit["position"], ends, catalog))
+            crash_point("replica.after_expose")
 
     def close(self) -> None:
         for reader in (self._commits, self._catalogs, self._reader):
@@ -135,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m topologies.replica", description=__doc__)
     parser.add_argument("--settings", metavar="FILE")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+
+    arm()
 
     def work() -> None:
         replica = Replica(settings_file.load(parser.parse_args(argv).settings))

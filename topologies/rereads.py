@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from connector.crash import crash_point
 from connector.deploy.connector import signal_topic
 from connector.settings import Settings
 from connector.source.tables import Tables
@@ -89,6 +90,7 @@ class Rereads:
         if condition is not None:
             data["additional-conditions"] = [{"data-collection": _pattern(table), "filter": condition}]
         signal = {"id": fresh.id, "type": "execute-snapshot", "data": data}
+        crash_point("sequence.before_signal")
         self._producer.produce(
             signal_topic(self._settings), json.dumps(signal).encode(), self._settings.topic_prefix, 0
         )

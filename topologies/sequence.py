@@ -29,6 +29,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaException
 
 from connector import settings as settings_file
+from connector.crash import arm, crash_point
 from connector.errors import Fenced, SourceRefused, SynclineError, Unavailable
 from connector.position import Position
 from connector.settings import Settings
@@ -105,6 +106,7 @@ class Sequencer:
         self._patiently(lambda: codec.prepare(*RECORDS))
         self._log = Log(settings, codec)
         progress = self._log.open(self._breathe)
+        crash_point("sequence.after_fence")
         topics = self._all_captured({} if progress is None else progress.topics)
         reader = kafka.consumer(settings)
         if progress is None:
@@ -306,6 +308,7 @@ class Sequencer:
         tables = {change.table for batch in self._batches for change in batch.changes}
         tables |= {batch.truncate.table for batch in self._batches if batch.truncate is not None}
         self._patiently(lambda: self._log.prepare(sorted(tables)))
+        crash_point("sequence.after_topics")
         progress = self._progress()
         self._log.write(self._batches, rejected, progress, self._breathe)
         self._saved, self._saved_at = progress, time.monotonic()
@@ -349,6 +352,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    arm()
     try:
         sequencer = Sequencer(settings_file.load(args.settings))
         signal.signal(signal.SIGTERM, sequencer.stop)

@@ -79,10 +79,12 @@ class Log:
             crash_point("sequence.after_begin")
             for batch in batches:
                 self._produce_batch(batch)
+                crash_point("sequence.before_snapshot")
                 self._produce_snapshot(batch)
                 crash_point("sequence.after_batch")
             for record in rejected:
                 self._produce_rejected(record, progress.position)
+            crash_point("sequence.after_rejected")
             self._produce(self._topics.sequence, self._codec.encode("Progress", progress.as_record()), PROGRESS_KEY)
             crash_point("sequence.before_commit")
             while not self._attempt(lambda: writer.commit_transaction(5.0)):

@@ -32,6 +32,7 @@ from typing import Any, cast
 
 import faust
 
+from connector.crash import arm, crash_point
 from connector.deploy.catalog import MAIN, Catalog
 from connector.errors import Gap, SynclineError
 from connector.evaluation import Decoders, batch_rows, evaluated_records
@@ -141,13 +142,21 @@ class Stream:
         batch = self._codec.decode(event.value)
         self._check_dense(batch["position"])
         await self._apply_catalog()
+        crash_point("stream.after_versions")
         values = await self._answered(batch, event.message.offset)
         while not self._outlet.has_room:
             await asyncio.sleep(0.005)
         loop = asyncio.get_running_loop()
+
+        def durable() -> None:
+            crash_point("stream.before_acknowledged")
+            loop.call_soon_threadsafe(event.ack)
+
+        crash_point("stream.after_answers")
         for value in values[:-1]:
             self._outlet.send(value)
-        self._outlet.send(values[-1], lambda: loop.call_soon_threadsafe(event.ack))
+        self._outlet.send(values[-1], durable)
+        crash_point("stream.after_write")
 
     async def _announce(self) -> None:
         """Where no batch comes, say what main answers for from the next one on: a take-over waits for it (rule D5).
@@ -166,6 +175,7 @@ class Stream:
             head = self._head(state["position"], state["change_offset"] - 1)
             for record in evaluated_records(head, self._collector.compiled, [], []):
                 self._outlet.send(self._codec.encode("Evaluated", record))
+            crash_point("stream.after_announcement")
         self._quiet_from = time.monotonic()
 
     def _head(self, position: int, offset: int) -> dict[str, Any]:
@@ -281,6 +291,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     # each of its attempts on a broker that is away is an ERROR; the outlet says once that it is
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    arm()
     try:
         return run(load(args.settings), args.stream)
     except SynclineError as error:

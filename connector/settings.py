@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Settings:
     max_request_size: int = 16 * 1024 * 1024  # the connector's max.request.size
     retain_removed: float = 3600.0
     toast: str = "refuse"  # or "reread" (rule S10)
+    stop_after: int = 10_000  # rejected rows of one version; 0: any number
+    on_error: Mapping[str, str] = field(default_factory=dict)  # definition: "reject" or "stop"
 
 
 def load(path: str | None = None) -> Settings:
@@ -88,6 +90,11 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "snapshot_partitions": _COUNT,
     "max_request_size": _COUNT,
     "retain_removed": ("a number of seconds, at least 0", lambda v: type(v) in (int, float) and v >= 0),
+    "stop_after": ("a whole number, at least 0", lambda v: type(v) is int and v >= 0),
+    "on_error": (
+        "a map of definitions to reject or stop",
+        lambda v: isinstance(v, dict) and all(isinstance(d, str) and a in ("reject", "stop") for d, a in v.items()),
+    ),
     "toast": ("refuse or reread", lambda v: v in ("refuse", "reread")),
 }
 

@@ -119,6 +119,7 @@ class Collector:
         for version in given_up:
             log.error("version %d is not asked at position %d, where it has hung before", version, position)
             answers[version] = rejecting(asked[version].compiled, rows, "evaluation did not end")
+            answers[version].hung = True
         return [answers[version] for version in sorted(answers)]
 
     async def _start(self, version: Version) -> None:

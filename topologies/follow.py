@@ -113,12 +113,15 @@ def opened(follow: Callable[[], Followed], settings: Settings) -> Followed:
 
 
 def versions_of(catalog: Catalog, stream: str) -> tuple[Version, ...]:
-    """The versions that a stream answers for: a tributary's own; main's are the exposed and the retained ones."""
+    """The versions that a stream answers for: a tributary's own; main's are the exposed and the retained ones.
+
+    Nobody is asked for a stopped one.
+    """
     if stream == MAIN:
-        return tuple(v for v in catalog.versions if v.state in ("exposed", "retained"))
+        return tuple(v for v in catalog.versions if v.state in ("exposed", "retained") and not v.stopped_at)
     tributary = catalog.tributary(stream)
     wanted = tributary.versions if tributary is not None else ()
-    return tuple(v for v in catalog.versions if v.version in wanted)
+    return tuple(v for v in catalog.versions if v.version in wanted and not v.stopped_at)
 
 
 def stream_state(commit: Record | None, stream: str) -> Record | None:

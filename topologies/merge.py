@@ -25,6 +25,7 @@ from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge
 from connector.merge.settle import Complete, settle
 from connector.merge.state import Merge, is_checkpoint, standing
+from connector.merge.stopped import Patience
 from connector.settings import Settings
 from connector.source.progress import table_completeness
 from connector.store.rows import RowState
@@ -52,6 +53,9 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._patience = Patience(
+            settings.stop_after, frozenset(name for name, what in settings.on_error.items() if what == "stop")
+        )
         self._topics = Topics(settings.app)
         self._codec = Codec(Schemas(settings))
         self._committer = Committer(settings, self._codec)
@@ -79,7 +83,7 @@ class Process:
             self._commit(draft)
         self._follow_streams()
         while not self.stopping:
-            draft = Draft(self.state)
+            draft = Draft(self.state, patience=self._patience, now=_now())
             self._take_requests(draft)
             self._fill(draft)
             draft.rewrite(self._compactor.portion(draft.state))
@@ -208,6 +212,11 @@ class Process:
 
 
 def _tell(before: Catalog, after: Catalog) -> None:
+    going = {v.version for v in before.versions if not v.stopped_at}
+    for version in after.versions:
+        if version.stopped_at and version.version in going:
+            place = f"version {version.version} ({version.definition}, {version.label})"
+            log.error("%s is stopped at position %d: %s", place, version.stopped_position, version.stopped_because)
     old = {d.generation: d.state for d in before.deployments}
     for deployment in after.deployments:
         if old.get(deployment.generation) != deployment.state:

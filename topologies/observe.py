@@ -33,11 +33,12 @@ class Observation:
 
     @property
     def standing(self) -> frozenset[int]:
-        """The versions that are taken as far as main is."""
+        """The versions that are taken as far as main is, and not stopped there."""
         if self.commit is None:
             return frozenset()
         main = next(s["position"] for s in self.commit["streams"] if s["stream"] == "main")
-        return frozenset(v["version"] for v in self.commit["versions"] if v["position"] == main)
+        stopped = {v.version for v in self.catalog.versions if v.stopped_at}
+        return frozenset(v["version"] for v in self.commit["versions"] if v["position"] == main) - stopped
 
 
 def observe(settings: Settings) -> Observation:

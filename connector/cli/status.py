@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from connector import settings
@@ -59,6 +60,7 @@ def lines(seen: dict[str, Any]) -> Iterable[str]:
     if seen["source"].get("waiting"):
         yield f"waiting for  {seen['source']['waiting']}"
     yield f"rejected     {seen['rejected']}"
+    yield from _stopped(seen["definitions"])
     yield f"{'definition':<20} {'part':<20} {'version':>7} {'state':<10} {'buckets':>9} {'rows':>11} {'ops':>11}"
     for definition in seen["definitions"]:
         for part in definition["parts"]:
@@ -66,6 +68,17 @@ def lines(seen: dict[str, Any]) -> Iterable[str]:
                 f"{definition['name']:<20} {part['part']:<20} {part['version']:>7} {part['state']:<10} "
                 f"{part['buckets']:>9,} {part['rows']:>11,} {part['ops']:>11,}"
             )
+
+
+def _stopped(definitions: list[dict[str, Any]]) -> Iterable[str]:
+    for definition in definitions:
+        for part in definition["parts"]:
+            if (stopped := part["stopped"]) is not None:
+                since = datetime.fromtimestamp(stopped["at"] / 1000, UTC).isoformat(timespec="seconds")
+                yield (
+                    f"stopped      {definition['name']} ({part['part']}) since {since}, "
+                    f"at position {stopped['position']}: {stopped['because']}"
+                )
 
 
 def _deployment(deployment: dict[str, Any] | None) -> str:

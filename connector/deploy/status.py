@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector.deploy.catalog import Catalog, Deployment, Tributary
+from connector.deploy.catalog import Catalog, Deployment, Tributary, Version
 
 Record = Mapping[str, Any]
 
@@ -91,9 +91,17 @@ def _definitions(
                     "part": part.label,
                     "version": part.version,
                     "state": versions[part.version].state,
+                    "stopped": stopped(versions[part.version]),
                     **{name: count[name] for name in ("position", "buckets", "rows", "ops")},
                 }
     return [{"name": name, "parts": list(by_version.values())} for name, by_version in parts.items()]
+
+
+def stopped(version: Version) -> dict[str, Any] | None:
+    """Since when a version's buckets are frozen, and why; None where they are not."""
+    if not version.stopped_at:
+        return None
+    return {"at": version.stopped_at, "position": version.stopped_position, "because": version.stopped_because}
 
 
 def _set_aside(progress: Record | None) -> int:

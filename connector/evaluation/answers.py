@@ -48,6 +48,7 @@ class Answer:
     version: int
     outputs: dict[str, list[Given]] = field(default_factory=dict)
     rejected: dict[str, list[Rejection]] = field(default_factory=dict)
+    hung: bool = False  # it was not asked: its evaluation did not end here (rule T2)
 
 
 def compile_version(version: int, plan: str, renderings: Renderings) -> CompiledVersion:

@@ -52,9 +52,10 @@ def evaluated_records(
                 parts.add(key, ())
             _reject(rows, reading, parts)
     evaluations = [{"version": v.version, "evaluation": v.evaluation} for v in versions]
+    hung = [answer.version for answer in answers if answer.hung]
     contents = parts.contents
     return [
-        {**head, "part": number, "parts": len(contents), "versions": evaluations, **content}
+        {**head, "part": number, "parts": len(contents), "versions": evaluations, "hung": hung, **content}
         for number, content in enumerate(contents)
     ]
 

@@ -188,6 +188,10 @@ class Catalog:
     def exposed(self) -> tuple[Version, ...]:
         return tuple(v for v in self.versions if v.state == "exposed")
 
+    def advancing(self) -> tuple[Version, ...]:
+        """The exposed versions but those that are stopped: a checkpoint waits for them alone."""
+        return tuple(v for v in self.versions if v.state == "exposed" and not v.stopped_at)
+
 
 def tributary_name(generation: int) -> str:
     return f"t{generation}"

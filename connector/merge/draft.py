@@ -11,6 +11,7 @@ from connector.merge.catalog import Catalog, taken_over, with_rewind
 from connector.merge.judge import answering, awaits_takeover
 from connector.merge.rows import Changes, EvaluatedOutput, Rows
 from connector.merge.state import Counted, Evaluated, Merge, RejectedRow, Replayed, Stream
+from connector.merge.stopped import ENDLESS, Patience, stopped, stops
 from connector.oplog.ops import Op
 from connector.position import op_id
 
@@ -32,7 +33,9 @@ class Rejection:
 class Draft:
     """Built up by one thread between two commits; `state` is what the commit will make durable."""
 
-    def __init__(self, state: Merge) -> None:
+    def __init__(self, state: Merge, *, patience: Patience = ENDLESS, now: int = 0) -> None:
+        self._patience = patience
+        self._now = now
         self.base = state
         self.state = replace(state, number=state.number + 1)
         self.changes = Changes(op_id(self.state.number, 0))
@@ -58,6 +61,11 @@ class Draft:
         """
         self.taken += 1
         versions = answering(self.state, stream, record)
+        if reasons := stops(self.state, record, versions, self._patience):
+            self._stop(reasons, record)
+            if stream not in self.state.streams:
+                return True  # it went with its deployment
+            versions = answering(self.state, stream, record)
         if record["truncate"] is not None:
             done = self._truncate(record["truncate"], versions, record["position"], rows)
         else:
@@ -126,6 +134,18 @@ class Draft:
             if number in versions:
                 versions[number] = replace(versions[number], oplog_offset=offset)
         self.state = replace(self.state, versions=versions)
+
+    def _stop(self, reasons: Mapping[int, str], record: Evaluated) -> None:
+        """These versions end before the record; what they rejected in it is set aside all the same."""
+        self.rejections += [Rejection(r, record["position"]) for r in record["rejected"] if r["version"] in reasons]
+        refused = Counter(r["version"] for r in record["rejected"])
+        counted = {
+            n: replace(self.state.versions[n], rejected=self.state.versions[n].rejected + refused[n]) for n in reasons
+        }
+        positions = {number: v.position for number, v in self.state.versions.items()}
+        self.state = replace(self.state, versions={**self.state.versions, **counted}).with_catalog(
+            stopped(self.state.catalog, reasons, positions, self._now)
+        )
 
     def _rows(self, stream: str, record: Evaluated, versions: frozenset[int], rows: Rows) -> bool:
         position = record["position"] or self.state.streams[stream].position

@@ -42,6 +42,7 @@ def answering(state: Merge, stream: str, record: Evaluated) -> frozenset[int]:
         v.version
         for v in state.catalog.versions
         if given.get(v.version) == v.evaluation
+        and not v.stopped_at
         and (v.stream == stream or (stream == MAIN and awaits_takeover(v)))
         and (replay or state.versions[v.version].position == record["position"] - 1)
     )
@@ -58,9 +59,9 @@ def _judge_main(state: Merge, record: Evaluated) -> Verdict:
         return Verdict.DROP
     if record["position"] > taken + 1:
         return Verdict.JUMP
-    if any(v.stream != MAIN and state.versions[v.version].position < taken for v in state.catalog.exposed()):
+    if any(v.stream != MAIN and state.versions[v.version].position < taken for v in state.catalog.advancing()):
         return Verdict.HOLD  # what is exposed is taken in step (rule M2)
-    needed = {v.version for v in state.catalog.exposed() if v.stream == MAIN}
+    needed = {v.version for v in state.catalog.advancing() if v.stream == MAIN}
     return Verdict.TAKE if needed <= answering(state, MAIN, record) else Verdict.REFUSE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from connector.merge.catalog import MAIN, Catalog, Tributary
 from connector.merge.rows import EvaluatedOutput
@@ -62,6 +62,7 @@ class Evaluated(TypedDict):
     versions: list[Evaluation]
     tables: list[EvaluatedTable]
     rejected: list[RejectedRow]
+    hung: NotRequired[list[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,20 +157,21 @@ def _bounded(stream: Stream, tributary: Tributary) -> Stream:
 
 
 def seen_position(state: Merge) -> int:
-    """The last position wholly taken by main and by every exposed version."""
-    exposed = (state.versions[v.version].position for v in state.catalog.exposed())
+    """The last position wholly taken by main and by every exposed version that goes on."""
+    exposed = (state.versions[v.version].position for v in state.catalog.advancing())
     return min([state.main.position, *exposed])
 
 
 def standing(state: Merge) -> frozenset[int]:
-    """The versions that are taken as far as main is."""
-    return frozenset(number for number, v in state.versions.items() if v.position == state.main.position)
+    """The versions that are taken as far as main is, and not stopped there."""
+    stopped = {v.version for v in state.catalog.versions if v.stopped_at}
+    return frozenset(n for n, v in state.versions.items() if v.position == state.main.position and n not in stopped)
 
 
 def is_checkpoint(state: Merge) -> bool:
-    """Main and every exposed version stand at one boundary, none of them inside a record (rule M2)."""
+    """Main and every exposed version that goes on stand at one boundary, none inside a record (rule M2)."""
     position = state.main.position
-    exposed = state.catalog.exposed()
+    exposed = state.catalog.advancing()
     level = all(state.versions[v.version].position == position for v in exposed)
     streams = {MAIN, *(v.stream for v in exposed)}
     return level and not any(state.cursors.get(s) for s in streams) and at_boundary(state, position)

@@ -19,6 +19,7 @@ from connector.merge.judge import Verdict, judge
 from connector.merge.rows import Entry, RowKey
 from connector.merge.settle import finish, settle
 from connector.merge.state import Evaluated, Merge, recovered
+from connector.merge.stopped import ENDLESS, Patience
 from connector.oplog.fold import Fold, fold
 from connector.oplog.ops import Op
 from tests.builders import TODOS
@@ -65,6 +66,7 @@ class Desk:
     records_per_draft: int = 3
     now: int = 1_000_000
     complete: dict[str, int | None] = field(default_factory=lambda: {TODOS: 0})
+    patience: Patience = ENDLESS
 
     def __post_init__(self) -> None:
         self.rows = DictRows()
@@ -91,7 +93,7 @@ class Desk:
 
     def round(self, *, crash: str | None = None) -> bool:
         """One draft, from taking to the store; `crash` is "before" or "after" its Kafka transaction commits."""
-        draft = Draft(self.state)
+        draft = Draft(self.state, patience=self.patience, now=self.now)
         moved = self._fill(draft)
         draft.count(self.rows)
         settle(draft, now=self.now, complete=self.complete, retain_ms=1000)

@@ -168,6 +168,7 @@ def test_silence_ends_the_process_and_after_three_times_the_version_is_not_asked
         first, second = await desk.ask("k", position=9)
         assert len(first.outputs[TODOS]) == 1
         assert "did not end" in second.rejected[TODOS][0].reason
+        assert (first.hung, second.hung) == (False, True), "the merge stops it"
         with pytest.raises(Hung):
             await desk.ask("k", position=10)
 

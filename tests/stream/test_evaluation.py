@@ -223,7 +223,10 @@ def test_a_version_that_cannot_be_asked_rejects_every_row() -> None:
     [version] = compiled("SELECT id FROM todos")
     reading = decoders()
     rows = batch_rows(batch(todo("a"), todo("b")), lambda table: table == TODOS, reading)
-    [record] = evaluated_records(HEAD, [version], rows, [rejecting(version, rows, "evaluation did not end")])
+    answer = rejecting(version, rows, "evaluation did not end")
+    answer.hung = True
+    [record] = evaluated_records(HEAD, [version], rows, [answer])
+    assert record["hung"] == [version.version]
     assert len(record["rejected"]) == 2
     assert record["tables"][0]["empty"] == [key_of(TODOS, "a"), key_of(TODOS, "b")]
 

@@ -1,0 +1,207 @@
+"""A bad definition alone suffers: it stops, its buckets freeze, all others go on (law 11, rules T2, M6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connector.merge.catalog import DeployedDefinition, DeployedPart, Overlay
+from connector.merge.state import Evaluated, RejectedRow, standing
+from connector.merge.stopped import Patience
+from tests.builders import (
+    TODOS,
+    by_owner,
+    catalog,
+    deployment,
+    evaluated,
+    everywhere,
+    row,
+    source_key,
+    table_of,
+    tributary,
+    version,
+)
+from tests.merge.desk import Desk
+
+TWO = {1: by_owner, 2: everywhere}
+
+
+def rejected(number: int, name: str) -> RejectedRow:
+    place = {"topic": "source.public.todos", "partition": 0, "offset": 7}
+    return {"version": number, "table": TODOS, "key": source_key(name), "reason": "no such column", **place}  # type: ignore[typeddict-item]
+
+
+def batch(position: int, name: str, bad: tuple[int, ...] = (), **fields: Any) -> Evaluated:
+    good = {v: e for v, e in TWO.items() if v not in bad}
+    table = table_of({source_key(name): row(name)}, good) | {"versions": [1, 2]}
+    rows = [rejected(v, name) for v in bad]
+    return evaluated(position, [table], versions=[1, 2], rejected=rows, **fields)  # type: ignore[list-item]
+
+
+def both(**patience: Any) -> Desk:
+    return Desk(catalog(version(1), version(2)), patience=Patience(**patience))
+
+
+def stopped(desk: Desk) -> list[tuple[int, int]]:
+    return [(v.version, v.stopped_position) for v in desk.catalog.versions if v.stopped_at]
+
+
+def test_beyond_the_threshold_it_stops_before_the_batch_and_the_others_go_on() -> None:
+    desk = both(stop_after=2)
+    desk.feed(batch(1, "a"), batch(2, "b", (2,)), batch(3, "c", (2,)), batch(4, "a", (2,)), batch(5, "d"))
+    desk.run()
+    assert stopped(desk) == [(2, 3)]
+    assert "3 rows rejected, more than stop_after = 2" in desk.catalog.versions[1].stopped_because
+    assert "no such column" in desk.catalog.versions[1].stopped_because
+    assert desk.counted(2)["rejected"] == 3
+    assert len(desk.rejected) == 3
+    last = desk.commits[-1]
+    assert (last["position"], last["exposed"]) == (5, True)
+    assert [op["position"] for op in desk.oplogs[1]] == [1, 2, 3, 5]
+    assert [op["position"] for op in desk.oplogs[2]] == [1], "frozen: the row of position 4 keeps its last good image"
+    assert 2 not in standing(desk.state)
+
+
+def test_without_a_threshold_nothing_stops() -> None:
+    desk = both()
+    desk.feed(*[batch(n, "a", (2,)) for n in range(1, 50)])
+    desk.run()
+    assert stopped(desk) == []
+
+
+def test_a_definition_that_asks_for_it_stops_at_the_first_rejected_row() -> None:
+    desk = both(none_for=frozenset(["d2"]))
+    desk.feed(batch(1, "a"), batch(2, "b", (1, 2)), batch(3, "c"))
+    desk.run()
+    assert stopped(desk) == [(2, 1)]
+    assert desk.catalog.versions[1].stopped_because.startswith("on_error is stop; ")
+    assert desk.commits[-1]["position"] == 3
+
+
+def test_a_version_that_hangs_stops_without_any_threshold() -> None:
+    """Rule T2."""
+    desk = both()
+    desk.feed(batch(1, "a"), {**batch(2, "b", (2,)), "hung": [2]}, batch(3, "c"))
+    desk.run()
+    assert stopped(desk) == [(2, 1)]
+
+
+def test_main_need_not_answer_for_a_stopped_version() -> None:
+    desk = both(stop_after=1)
+    desk.feed(batch(1, "a", (2,)), batch(2, "b", (2,)))
+    desk.feed(evaluated(3, [table_of({source_key("c"): row("c")}, {1: by_owner})]))
+    desk.run()
+    assert desk.commits[-1]["position"] == 3
+
+
+@pytest.mark.parametrize("crash", ["before", "after"])
+def test_it_stays_stopped_whatever_crashes(crash: str) -> None:
+    desk = both(stop_after=1)
+    desk.records_per_draft = 1
+    desk.feed(batch(1, "a", (2,)), batch(2, "b", (2,)), batch(3, "c"))
+    desk.round()
+    desk.round(crash=crash)
+    desk.run()
+    assert stopped(desk) == [(2, 1)]
+    assert desk.oplogs.get(2, []) == []
+    assert desk.commits[-1]["position"] == 3
+
+
+def test_its_definition_stops_as_a_whole_but_not_what_others_share() -> None:
+    """Lookups and buckets stay of one position."""
+    known = catalog(version(1), version(2), version(3))
+    parts = {n: DeployedPart("bucket", f"p{n}", n, "") for n in (1, 2, 3)}
+    definitions = (
+        DeployedDefinition("x", 3, "[]", (parts[1], parts[2])),
+        DeployedDefinition("y", 3, "[]", (parts[2], parts[3])),
+    )
+    active = replace(known.deployments[0], definitions=definitions)
+    desk = Desk(replace(known, deployments=(active,)), patience=Patience(0, frozenset("x")))
+    desk.feed(evaluated(1, versions=[1, 2, 3], rejected=[rejected(1, "a")]))
+    desk.run()
+    assert [v for v, _ in stopped(desk)] == [1]
+    desk.feed(evaluated(2, versions=[2, 3], rejected=[rejected(2, "a")]))
+    desk.run()
+    assert [v for v, _ in stopped(desk)] == [1, 2, 3], "a part of x, which may have no error"
+    assert desk.commits[-1]["position"] == 2
+
+
+def pending(state: str, **changes: Any) -> Desk:
+    """Version 1 is exposed; version 2 comes by t2."""
+    head = 0 if state == "catching_up" else None
+    known = catalog(
+        version(1),
+        version(2, state="pending", stream="t2"),
+        deployments=(deployment(1, [1]), deployment(2, [1, 2], state=state)),
+        tributaries=(tributary(2, [2], state=state, bounded=True, head=head),),
+    )
+    return Desk(known, patience=Patience(1), **changes)
+
+
+def test_a_pending_version_that_would_be_stopped_fails_its_deployment() -> None:
+    """Law 10: the active one goes on untouched."""
+    desk = pending("catching_up", complete={})
+    one = {1: by_owner}
+    desk.feed(*[evaluated(n, [table_of({source_key("a"): row("a", text=str(n))}, one)]) for n in (1, 2, 3)])
+    desk.feed(*[evaluated(n, stream="t2", versions=[2], rejected=[rejected(2, "a")]) for n in (1, 2, 3)])
+    desk.run()
+    failed = desk.catalog.deployment(2)
+    assert failed is not None
+    assert failed.state == "failed"
+    assert "version 2 would be stopped: 2 rows rejected" in failed.reason
+    assert [(v.version, v.stopped_at) for v in desk.catalog.versions] == [(1, 0)]
+    assert desk.catalog.tributaries == ()
+    assert (desk.commits[-1]["position"], desk.commits[-1]["exposed"]) == (3, True)
+    assert len(desk.oplogs[1]) == 3
+
+
+def test_a_tributary_is_done_with_a_version_that_stops_after_the_switch() -> None:
+    """It would wait for its take-over for ever."""
+    known = catalog(
+        version(1),
+        version(2, stream="t2"),
+        tributaries=(tributary(2, [2], state="taking_over", bounded=True, head=0),),
+    )
+    desk = Desk(known, patience=Patience(0, frozenset(["d2"])))
+    desk.feed(*[evaluated(n, versions=[1]) for n in (1, 2)])
+    desk.feed(evaluated(1, stream="t2", versions=[2], rejected=[rejected(2, "a")]))
+    desk.run()
+    assert stopped(desk) == [(2, 0)]
+    assert desk.catalog.tributaries == ()
+    assert desk.commits[-1]["position"] == 2
+
+
+def test_a_verify_copy_never_stops() -> None:
+    """It has the rejected rows that the live one had."""
+    desk = pending("catching_up", complete={})
+    copy = replace(desk.catalog.versions[1], state="throwaway")
+    known = replace(desk.catalog, versions=(desk.catalog.versions[0], copy))
+    deployments = (known.deployments[0], replace(known.deployments[1], kind="verify", definitions=()))
+    desk.catalog = replace(known, deployments=deployments)
+    desk.crash()
+    desk.feed(*[evaluated(n, versions=[1]) for n in (1, 2, 3)])
+    records = [evaluated(n, stream="t2", versions=[2], rejected=[rejected(2, "a")]) for n in (1, 2, 3)]
+    desk.feed(*records)
+    desk.run()
+    assert [t.name for t in desk.catalog.tributaries] == ["t2"]
+    assert desk.counted(2)["rejected"] == 3
+
+
+def test_an_overlay_that_would_be_stopped_fails_and_the_stopped_one_stays() -> None:
+    desk = pending("catching_up", complete={})
+    still = replace(desk.catalog.versions[0], stopped_at=5, stopped_because="bad")
+    copy = replace(desk.catalog.versions[1], state="throwaway")
+    known = replace(desk.catalog, versions=(still, copy))
+    overlay = replace(known.tributaries[0], overlays=(Overlay(2, 1),))
+    resume = replace(known.deployments[1], kind="resume", definitions=())
+    desk.catalog = replace(known, tributaries=(overlay,), deployments=(known.deployments[0], resume))
+    desk.crash()
+    desk.feed(*[evaluated(n, versions=[]) for n in (1, 2)])
+    desk.feed(*[evaluated(n, stream="t2", versions=[2], rejected=[rejected(2, "a")]) for n in (1, 2)])
+    desk.run()
+    failed = desk.catalog.deployment(2)
+    assert failed is not None
+    assert failed.state == "failed"
+    assert [(v.version, v.stopped_because) for v in desk.catalog.versions] == [(1, "bad")]

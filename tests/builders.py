@@ -173,6 +173,7 @@ def tributary(generation: int, versions: Iterable[int], **changes: Any) -> Tribu
         "ends": (),
         "bounded": False,
         "head": None,
+        "started_at": 1_000_000,
     }
     return Tributary(**(fields | changes))
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def superfluous_topics(app: str, catalog: Catalog, names: Iterable[str]) -> list[str]:
     """Op logs of versions, and topics of tributaries, that the catalog does not know; only of exactly this app."""
     oplog = re.compile(rf"{re.escape(app)}\.oplog\.(\d+)")
-    tributary = re.compile(rf"{re.escape(app)}\.(?:evaluated\.(t\d+)|stream\.(t\d+)-.*)")
+    tributary = re.compile(rf"{re.escape(app)}\.(?:evaluated\.(t\d+r?)|stream\.(t\d+r?)-.*)")
     versions = {v.version for v in catalog.versions}
     tributaries = {t.name for t in catalog.tributaries}
     return sorted(
@@ -38,7 +38,7 @@ def superfluous_topics(app: str, catalog: Catalog, names: Iterable[str]) -> list
 
 def superfluous_groups(app: str, catalog: Catalog, names: Iterable[str]) -> list[str]:
     """Consumer groups of tributaries that the catalog does not know."""
-    group = re.compile(rf"{re.escape(app)}\.stream\.(t\d+)")
+    group = re.compile(rf"{re.escape(app)}\.stream\.(t\d+r?)")
     tributaries = {t.name for t in catalog.tributaries}
     return sorted(n for n in names if (match := group.fullmatch(n)) and match[1] not in tributaries)
 

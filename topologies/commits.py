@@ -76,7 +76,10 @@ class Committer:
         if before is after:
             return
         names = [self._topics.oplog(v.version) for v in after.versions if before.version(v.version) is None]
-        names += [self._topics.evaluated(t.name) for t in after.tributaries if before.tributary(t.name) is None]
+        begun = {t.name for t in before.tributaries if t.state != "queued"}
+        names += [
+            self._topics.evaluated(t.name) for t in after.tributaries if t.state != "queued" and t.name not in begun
+        ]
         config = retained(self._settings.max_request_size)
         kafka.create_topics(self._settings, [kafka.TopicPlan(name, 1, config) for name in names])
 

@@ -173,9 +173,7 @@ class Process:
             request = self._codec.decode(message.value() or b"")
             if "kind" not in request:
                 continue  # an answer
-            main = draft.state.main
-            moment = Moment(main.position, main.change_offset, _now(), standing(draft.state))
-            decision = decide(draft.state.catalog, request, moment)
+            decision = decide(draft.state.catalog, request, Moment(_now(), standing(draft.state)))
             log.info("%s: %s %s", request["kind"], decision.outcome, decision.reason)
             if request["kind"] == "compact" and decision.outcome == "accepted":
                 self._compactor.wanted()

@@ -168,12 +168,11 @@ class Replay:
 
     def _scan(self, end: ReplayEnd, truncated: int) -> None:
         began, rows = time.monotonic(), 0
-        compiled = [c for c in self._compiled if c.evaluator.reads(end.table)]
         for chunk in self._chunks(end):
             self._await_room(end)
             found = self._rows(end.table, chunk.messages, truncated)
             rows += len(found.keys)
-            self._send(end, chunk, compiled, found)
+            self._send(end, chunk, found)
             crash_point("replay.after_chunk")
         seconds = time.monotonic() - began
         log.info("%s [%d] replayed to %d: %d rows in %.1f s", end.table, end.partition, end.end, rows, seconds)
@@ -229,7 +228,12 @@ class Replay:
             rows.topic = rows.sources[0][TOPIC][1].decode()
         return rows
 
-    def _send(self, end: ReplayEnd, chunk: Chunk, compiled: list[CompiledVersion], rows: TableRows) -> None:
+    def _wanted(self, table: str) -> list[CompiledVersion]:
+        """The versions that read the table; a later deploy may have adopted some and ended the others (rule D2)."""
+        mine = set(self._tributary().versions)
+        return [c for c in self._compiled if c.version in mine and c.evaluator.reads(table)]
+
+    def _send(self, end: ReplayEnd, chunk: Chunk, rows: TableRows) -> None:
         done = chunk.end >= end.end
         head = {
             "stream": self._stream,
@@ -248,7 +252,7 @@ class Replay:
             },
             "truncate": None,
         }
-        answers = [finished(c, rows, self._decoders) for c in compiled]
+        answers = [finished(c, rows, self._decoders) for c in self._wanted(end.table)]
         for record in evaluated_records(head, self._compiled, [rows], answers):
             self._outlet.send(self._codec.encode("Evaluated", record))
         self._sent[end.table, end.partition] = chunk.end
@@ -283,7 +287,7 @@ class Replay:
                     kind,
                     codec=self._codec,
                     within=5.0,
-                    generation=self._tributary().generation,
+                    tributary=self._stream,
                     **fields,
                 )
             except (RequestRefused, Unavailable) as error:

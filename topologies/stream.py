@@ -4,7 +4,7 @@
 
 `main` follows the catalog: versions join and leave between two batches. A tributary first replays the snapshot topics
 (topologies/replay.py), then reads the change log from where its replay began, with a set of versions that never
-changes (rule D2).
+grows (rule D2).
 
 For each batch, in this order:
 1. the versions that must answer are fixed;
@@ -200,8 +200,7 @@ class Stream:
     async def _apply_catalog(self) -> None:
         catalog = self._follower.catalog
         if catalog is not self._catalog:
-            if self._stream == MAIN or self._catalog is None:  # a tributary's set never changes (rule D2)
-                await self._collector.set_versions(versions_of(catalog, self._stream))
+            await self._collector.set_versions(versions_of(catalog, self._stream))
             self._catalog = catalog
 
     async def _answered(self, batch: dict[str, Any], offset: int) -> list[bytes]:

@@ -159,8 +159,9 @@ class Supervisor:
         self._follower = follower
 
     def _match(self, catalog: Catalog) -> None:
-        """One process for each tributary that still has something to say."""
-        wanted = {f"stream {t.name}": t.name for t in catalog.tributaries if not has_ended(catalog, t.name)}
+        """One process for each tributary that has begun and still has something to say."""
+        running = [t.name for t in catalog.tributaries if t.state != "queued" and not has_ended(catalog, t.name)]
+        wanted = {f"stream {name}": name for name in running}
         for name, stream in wanted.items():
             if name not in self._workers:
                 arguments = ("topologies.stream", "--stream", stream)

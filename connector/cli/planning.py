@@ -11,7 +11,7 @@ from connector.cli.sync_config import read_text, source_tables
 from connector.definitions import SyncConfig, check
 from connector.definitions.patterns import expanded
 from connector.deploy.plan import LONGEST_REPLAY, Plan, make_plan
-from connector.deploy.requests import deployed, retained
+from connector.deploy.requests import adoptable, deployed, pending_deploys, retained
 from connector.errors import RequestRefused
 from connector.settings import Settings
 from topologies.observe import Observation, observe, table_sizes
@@ -40,13 +40,16 @@ def plan_of(settings: Settings, file: ConfigFile) -> tuple[Plan, Observation]:
     """The plan against the deployment in force now."""
     seen = observe(settings)
     active = seen.catalog.active
+    superseded = max((d.generation for d in pending_deploys(seen.catalog)), default=0)
     counted = {v["version"]: (v["buckets"], v["rows"]) for v in seen.commit["versions"]} if seen.commit else {}
     patterns = {pattern for one in file.config.definitions for part in one.parts for pattern in part.tables}
     known = seen.progress["state"]["tables"] if seen.progress is not None else ()
     plan = make_plan(
         file.config,
         active=deployed(seen.catalog),
+        pending=adoptable(seen.catalog),
         retained=retained(seen.catalog, seen.standing),
+        supersedes=superseded,
         base=seen.catalog.generation,
         same_text=active is not None and active.config == file.text,
         sizes=table_sizes(settings, expanded(patterns, known)),
@@ -63,6 +66,8 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
 def plan_lines(plan: Plan) -> Iterable[str]:
     """The plan as a person reads it."""
     yield f"plan against generation {plan.base}" if plan.base else "plan: first deploy"
+    if plan.supersedes:
+        yield f"takes the place of generation {plan.supersedes}, which is pending; what both want goes on"
     for change in plan.changes:
         version = f"version {change.version}" if change.version is not None else ""
         yield f"  {change.part.definition:<20} {change.part.label:<20} {change.kind:<10} {version}".rstrip()

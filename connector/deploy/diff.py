@@ -28,33 +28,45 @@ class Deployed:
 class PartChange:
     """What happens to one part. `version` is the deployed one, None for a new part.
 
-    A restored part is a retained version that comes back: nothing is replayed, clients download its buckets again.
+    An adopted part is one that a pending deploy replays already: its replay goes on (rule D2). A restored part is a
+    retained version that comes back: nothing is replayed, clients download its buckets again.
 
     `reason`: for an unchanged part "equal" or how it was called before, for a removed one "removed" or what replaces
     it, for a new one "added" or what differs, as two lines (old, new).
     """
 
     part: Part | Deployed
-    kind: Literal["unchanged", "restored", "new", "removed"]
+    kind: Literal["unchanged", "adopted", "restored", "new", "removed"]
     version: int | None
     reason: str
 
 
-def diff(active: Sequence[Deployed], wanted: SyncConfig, retained: Sequence[Deployed] = ()) -> tuple[PartChange, ...]:
-    """The wanted parts in their order, then the removed ones by version; `retained` are those of earlier deployments.
+def diff(
+    active: Sequence[Deployed],
+    wanted: SyncConfig,
+    *,
+    pending: Sequence[Deployed] = (),
+    retained: Sequence[Deployed] = (),
+) -> tuple[PartChange, ...]:
+    """The wanted parts in their order, then the removed ones by version; `pending` are those of deploys on their way,
+    `retained` those of earlier deployments.
 
     A part is unchanged where kind, canonical text and evaluation are equal texts, whatever it is called: that is a
     rename. Each deployed version is used at most once, by the part of the same name and label if there is one.
     """
     parts = _parts(wanted)
     kept = _match(active, dict(enumerate(parts)), wanted.evaluation)
-    back = _match(retained, {i: p for i, p in enumerate(parts) if i not in kept}, wanted.evaluation)
+    adopted = _match(pending, {i: p for i, p in enumerate(parts) if i not in kept}, wanted.evaluation)
+    found = kept.keys() | adopted.keys()
+    back = _match(retained, {i: p for i, p in enumerate(parts) if i not in found}, wanted.evaluation)
     used = {deployed.version for deployed in kept.values()}
     removed = sorted((one for one in active if one.version not in used), key=lambda one: one.version)
     changes = []
     for index, part in enumerate(parts):
         if index in kept:
             changes.append(PartChange(part, "unchanged", kept[index].version, _kept_reason(part, kept[index])))
+        elif index in adopted:
+            changes.append(PartChange(part, "adopted", adopted[index].version, "the pending deploy replays it already"))
         elif index in back:
             changes.append(PartChange(part, "restored", back[index].version, "kept since an earlier deployment"))
         else:

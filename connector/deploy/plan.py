@@ -35,7 +35,8 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A deploy before it happens. `base` is the active generation (0: none); `rate` is rows/s."""
+    """A deploy before it happens. `base` is the active generation (0: none); `rate` is rows/s; `supersedes` the
+    generation of the pending deploy that it takes the place of (0: none)."""
 
     base: int
     changes: tuple[PartChange, ...]
@@ -43,11 +44,12 @@ class Plan:
     downloads: tuple[Download, ...]
     rate: float
     same_text: bool
+    supersedes: int = 0
 
     @property
     def nothing_to_do(self) -> bool:
-        """True where the config's text is deployed already."""
-        return self.same_text and all(change.kind == "unchanged" for change in self.changes)
+        """True where the config's text is deployed already and no other one is on its way."""
+        return self.same_text and not self.supersedes and all(change.kind == "unchanged" for change in self.changes)
 
     @property
     def rows(self) -> int:
@@ -66,6 +68,7 @@ class Plan:
         return {
             "base": self.base,
             "changes": not self.nothing_to_do,
+            "supersedes": self.supersedes or None,
             "parts": [_change_json(change) for change in self.changes],
             "replay": {
                 "tables": [{"table": s.table, "rows": s.rows, "bytes": s.bytes} for s in self.replays],
@@ -86,14 +89,16 @@ def make_plan(
     same_text: bool,
     sizes: Mapping[str, TableSize],
     counts: Mapping[int, tuple[int, int]],
+    pending: Sequence[Deployed] = (),
     retained: Sequence[Deployed] = (),
+    supersedes: int = 0,
     rate: float = RATE,
 ) -> Plan:
     """Compare `wanted` with the parts in force.
 
     `sizes` are of all tables that any part may read; `counts`: version → (buckets, rows) as last committed.
     """
-    changes = diff(active, wanted, retained)
+    changes = diff(active, wanted, pending=pending, retained=retained)
     new = [change.part for change in changes if change.kind == "new" and isinstance(change.part, Part)]
     tables = expanded({pattern for part in new for pattern in part.tables}, sizes)
     return Plan(
@@ -103,6 +108,7 @@ def make_plan(
         downloads=tuple(_downloads(changes, counts)),
         rate=rate,
         same_text=same_text,
+        supersedes=supersedes,
     )
 
 
@@ -112,7 +118,7 @@ def planned(changes: Sequence[PartChange]) -> str:
 
 
 def _downloads(changes: Sequence[PartChange], counts: Mapping[int, tuple[int, int]]) -> list[Download]:
-    renewed = {c.part.definition for c in changes if c.kind == "new" and c.part.kind == "bucket"}
+    renewed = {c.part.definition for c in changes if c.kind in ("new", "adopted") and c.part.kind == "bucket"}
     replaced = [
         (c.part.definition, counts.get(c.version or 0, (0, 0)))
         for c in changes

@@ -26,20 +26,17 @@ from connector.merge.catalog import (
     bounded,
     cancelled,
     dropped,
-    headed,
     tributary_name,
 )
+from connector.merge.pending import headed, staged, superseded
 
 Request = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where the merge stands: S0 (position), the offset of the next batch in the change log, its clock in ms, and the
-    versions that are taken as far as main is."""
+    """Where the merge stands: its clock in ms, and the versions that are taken as far as main is."""
 
-    position: int
-    change_offset: int
     now: int
     standing: frozenset[int] = frozenset()
 
@@ -86,6 +83,15 @@ def deployed(catalog: Catalog) -> list[Deployed]:
     return _parts(catalog, [catalog.active] if catalog.active is not None else [], "exposed")
 
 
+def pending_deploys(catalog: Catalog) -> list[Deployment]:
+    return [d for d in catalog.deployments if d.kind == "deploy" and d.pending]
+
+
+def adoptable(catalog: Catalog) -> list[Deployed]:
+    """Parts that a pending deploy replays, which a later one may take over as far as they are (rule D2)."""
+    return _parts(catalog, pending_deploys(catalog), "pending")
+
+
 def retained(catalog: Catalog, standing: Collection[int]) -> list[Deployed]:
     """Parts that were deployed before and are still kept up to date, under their newest names.
 
@@ -126,16 +132,11 @@ def _deploy(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     if checked.config is None:
         fatal = [d for d in checked.diagnostics if d.severity == "fatal"]
         return _refused(catalog, "; ".join(f"{d.span}: {d.message}" for d in fatal[:3]) or "unusable sync config")
-    changes = diff(deployed(catalog), checked.config, retained(catalog, moment.standing))
+    changes = diff(
+        deployed(catalog), checked.config, pending=adoptable(catalog), retained=retained(catalog, moment.standing)
+    )
     if (own := planned(changes)) != request["planned"]:
         return Decision("differs", f"the merge sees {own}", catalog.generation, catalog)
-    for deployment in _pending(catalog):
-        if deployment.kind == "deploy":
-            return _refused(
-                catalog,
-                f"generation {deployment.generation} is still {deployment.state}: wait, or `syncline cancel` it",
-            )
-        catalog = dropped(catalog, deployment, "a deploy came")
     return _begun(catalog, request, moment, checked.config, changes)
 
 
@@ -147,7 +148,6 @@ def _begun(
     catalog: Catalog, request: Request, moment: Moment, config: SyncConfig, changes: Iterable[PartChange]
 ) -> Decision:
     generation = catalog.next_generation
-    name = tributary_name(generation)
     numbers: dict[tuple[str, str, str], tuple[int, str]] = {}
     versions: list[Version] = []
     for change in changes:
@@ -156,17 +156,31 @@ def _begun(
         number = change.version
         if change.kind == "new" or number is None:
             number = catalog.next_version + len(versions)
-            versions.append(_version(change.part, number, config.evaluation, name))
+            versions.append(_version(change.part, number, config.evaluation, tributary_name(generation)))
         numbers[change.part.definition, change.part.kind, change.part.label] = (number, change.reason)
     definitions = tuple(_definition(d, config.options, numbers) for d in config.definitions)
-    active = catalog.active
-    if active is not None and not versions and _same(active.definitions, definitions):
-        return Decision("unchanged", "the active deployment has all of it", active.generation, catalog)
+    active, on_their_way = catalog.active, pending_deploys(catalog)
+    for one in on_their_way:
+        if _same(one.definitions, definitions):
+            return Decision("unchanged", "the pending deployment has all of it", one.generation, catalog)
+    if active is not None and _same(active.definitions, definitions):
+        if not on_their_way:
+            return Decision("unchanged", "the active deployment has all of it", active.generation, catalog)
+        return Decision("accepted", "", active.generation, _in_place_of(catalog, active.generation, frozenset()))
     deployment = _deployment(generation, request, moment, config.evaluation, definitions)
-    tributary = _tributary(generation, versions, moment) if versions else None
-    if tributary is None:
-        deployment = replace(deployment, state="catching_up")
-    return Decision("accepted", "", generation, added(catalog, deployment, versions, tributary))
+    tributary = _tributary(generation, versions, request) if versions else None
+    catalog = _in_place_of(catalog, generation, deployment.versions())
+    return Decision("accepted", "", generation, staged(added(catalog, deployment, versions, tributary), generation))
+
+
+def _in_place_of(catalog: Catalog, generation: int, wanted: frozenset[int]) -> Catalog:
+    """The catalog in which nothing is pending but what this generation wants of it."""
+    for deployment in _pending(catalog):
+        if deployment.kind == "deploy":
+            catalog = superseded(catalog, deployment, generation, wanted)
+        else:
+            catalog = dropped(catalog, deployment, "a deploy came")
+    return catalog
 
 
 def _version(part: Part, number: int, evaluation: str, stream: str) -> Version:
@@ -227,20 +241,24 @@ def _deployment(
         reason="",
         comparisons=(),
         definitions=definitions,
+        planned=request["planned"],
+        estimate=request["estimate"],
     )
 
 
-def _tributary(generation: int, versions: Iterable[Version], moment: Moment) -> Tributary:
+def _tributary(generation: int, versions: Iterable[Version], request: Request) -> Tributary:
+    """Queued: it begins with the commit in which there is a place for it, at once if there is one."""
     return Tributary(
         name=tributary_name(generation),
         generation=generation,
         versions=tuple(v.version for v in versions),
-        state="replaying",
-        start=moment.position,
-        start_offset=moment.change_offset,
+        state="queued",
+        start=0,
+        start_offset=0,
         ends=(),
         bounded=False,
         head=None,
+        max_rate=request["max_rate"],
     )
 
 
@@ -260,13 +278,13 @@ def _verify(catalog: Catalog, request: Request, moment: Moment) -> Decision:
         comparisons=tuple(Comparison(numbers[v.version], 0, v.version, 0) for v in originals),
     )
     return Decision(
-        "accepted", "", generation, added(catalog, deployment, copies, _tributary(generation, copies, moment))
+        "accepted", "", generation, added(catalog, deployment, copies, _tributary(generation, copies, request))
     )
 
 
 def _cancel(catalog: Catalog, request: Request, moment: Moment) -> Decision:
-    """Generation 0 means the pending deploy, of which there is one at most."""
-    pending = [d for d in _pending(catalog) if d.kind == "deploy" and request["generation"] in (0, d.generation)]
+    """Generation 0 means the pending deploy, of which there is one at most: a later one takes its place."""
+    pending = [d for d in pending_deploys(catalog) if request["generation"] in (0, d.generation)]
     if pending:
         return Decision("accepted", "", pending[0].generation, cancelled(catalog, pending[0]))
     known = catalog.deployment(request["generation"])
@@ -289,9 +307,9 @@ def _drop(catalog: Catalog, request: Request, moment: Moment) -> Decision:
 
 
 def _bounds(catalog: Catalog, request: Request, moment: Moment) -> Decision:
-    tributary = catalog.tributary(tributary_name(request["generation"]))
-    if tributary is None:
-        return _refused(catalog, f"generation {request['generation']} has no replay")
+    tributary = catalog.tributary(request["tributary"])
+    if tributary is None or tributary.state == "queued":
+        return _refused(catalog, f'no replay "{request["tributary"]}" is under way')
     if tributary.bounded:
         return Decision("unchanged", "the ends are in the catalog already", tributary.generation, catalog)
     ends = tuple(ReplayEnd(e["table"], e["partition"], e["end"]) for e in request["ends"])
@@ -300,13 +318,13 @@ def _bounds(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     missing = {*expanded(patterns, ())} - {e.table for e in ends}  # which tables a wildcard means, the worker knows
     if missing:
         return _refused(catalog, f"no ends for {', '.join(sorted(missing))}")
-    return Decision("accepted", "", tributary.generation, bounded(catalog, tributary, ends))
+    return Decision("accepted", "", tributary.generation, bounded(catalog, tributary, ends, now=moment.now))
 
 
 def _head(catalog: Catalog, request: Request, moment: Moment) -> Decision:
-    tributary = catalog.tributary(tributary_name(request["generation"]))
+    tributary = catalog.tributary(request["tributary"])
     if tributary is None or not tributary.bounded:
-        return _refused(catalog, f"generation {request['generation']} has no replay with ends")
+        return _refused(catalog, f'there is no replay "{request["tributary"]}" with ends')
     if tributary.head is not None:
         return Decision("unchanged", "the head is in the catalog already", tributary.generation, catalog)
     return Decision("accepted", "", tributary.generation, headed(catalog, tributary, request["head"]))
@@ -326,4 +344,13 @@ DECISIONS: Mapping[str, Callable[[Catalog, Request, Moment], Decision]] = {
     "compact": _compact,
 }
 
-__all__ = ["Decision", "Moment", "check_plans", "decide", "deployed", "retained"]
+__all__ = [
+    "Decision",
+    "Moment",
+    "adoptable",
+    "check_plans",
+    "decide",
+    "deployed",
+    "pending_deploys",
+    "retained",
+]

@@ -12,7 +12,6 @@ from typing import Any, Literal
 MAIN = "main"
 KEPT_ENDED = 10  # deployments that are over and still listed
 LONGEST_KEPT = 64 * 1024  # characters of a config that is kept once its deployment is over: the catalog is one record
-REPLAY_PATIENCE_MS = 10 * 60 * 1000  # the snapshot topics' min.compaction.lag.ms; counted from the request
 VERIFY_PATIENCE_MS = 10 * 60 * 1000  # an aligned verify that nobody drops goes by itself after so long
 
 DeploymentState = Literal["replaying", "catching_up", "aligned", "active", "retained", "dropped", "failed", "cancelled"]
@@ -231,16 +230,9 @@ def added(
     )
 
 
-def bounded(catalog: Catalog, tributary: Tributary, ends: Iterable[ReplayEnd]) -> Catalog:
+def bounded(catalog: Catalog, tributary: Tributary, ends: Iterable[ReplayEnd], *, now: int) -> Catalog:
     """The replay's ends are captured: written once, the first wins (rule T5)."""
-    return with_tributary(catalog, replace(tributary, ends=tuple(ends), bounded=True))
-
-
-def headed(catalog: Catalog, tributary: Tributary, head: int) -> Catalog:
-    """Every partition is done and F is captured: the tributary catches up."""
-    deployment = catalog.deployment(tributary.generation)
-    caught = with_tributary(catalog, replace(tributary, head=head, state="catching_up"))
-    return with_deployment(caught, replace(deployment, state="catching_up")) if deployment else caught
+    return with_tributary(catalog, replace(tributary, ends=tuple(ends), bounded=True, bounded_at=now))
 
 
 def switched(
@@ -324,14 +316,8 @@ def _given_up(catalog: Catalog, deployment: Deployment, state: DeploymentState, 
 
 
 def expired(catalog: Catalog, now: int) -> Catalog:
-    """What time ends: retained versions past their date, a verify that nobody came back for, a replay that took so
-    long that compaction may have overtaken it (rule T7)."""
+    """What time ends: retained versions past their date, a verify that nobody came back for."""
     for deployment in catalog.deployments:
-        scanning = deployment.pending and any(
-            t.generation == deployment.generation and t.head is None for t in catalog.tributaries
-        )
-        if scanning and now >= deployment.requested_at + REPLAY_PATIENCE_MS:
-            catalog = failed(catalog, deployment, "its replay took so long that compaction may have overtaken it")
         stands = deployment.kind == "verify" and deployment.state == "aligned"
         if stands and now >= deployment.switched_at + VERIFY_PATIENCE_MS:
             catalog = dropped(catalog, deployment, "nobody dropped it")

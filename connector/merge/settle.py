@@ -9,6 +9,7 @@ from connector.definitions.patterns import expanded, is_wildcard
 from connector.merge.catalog import Catalog, Deployment, aligned, expired, switched, with_deployment
 from connector.merge.draft import Draft
 from connector.merge.judge import scanned
+from connector.merge.pending import overdue, started
 from connector.merge.state import Merge, commit_record, is_checkpoint
 
 # Table → Q, the position from which it is complete; None: not yet (rule D3). Refused tables are not in it.
@@ -17,11 +18,19 @@ Complete = Mapping[str, int | None]
 
 def settle(draft: Draft, *, now: int, complete: Complete, retain_ms: int) -> None:
     """Decide at the end of a draft, before its ops are written."""
-    draft.state = _with(draft.state, expired(draft.state.catalog, now))
+    draft.state = _with(draft.state, _due(draft.state, now))
     for deployment in draft.state.catalog.deployments:
         if deployment.pending and ready(draft.state, deployment, complete):
             draft.state = _with(draft.state, _landed(draft.state, deployment, now, retain_ms))
             draft.state = _with(draft.state, expired(draft.state.catalog, now))
+
+
+def _due(state: Merge, now: int) -> Catalog:
+    """What time and places decide, whatever stands ready."""
+    main = state.main
+    return started(
+        expired(overdue(state.catalog, now), now), position=main.position, change_offset=main.change_offset, now=now
+    )
 
 
 def ready(state: Merge, deployment: Deployment, complete: Complete) -> bool:
@@ -33,15 +42,14 @@ def waits(state: Merge, deployment: Deployment, complete: Complete) -> Iterator[
     """What keeps a deployment from its switch, other than that no boundary is reached."""
     position = state.main.position
     for tributary in (t for t in state.catalog.tributaries if t.generation == deployment.generation):
-        stream = state.streams[tributary.name]
         if tributary.state != "catching_up" or tributary.head is None:
             yield f"{tributary.name} is {tributary.state}"
         elif not scanned(state, tributary):  # F can be announced before the last replay record is taken (rule T6)
             yield f"the replay of {tributary.name} is not wholly taken"
         elif position < tributary.head:
             yield f"main is at {position}, before {tributary.head} where the replay ended"
-        elif stream.position != position or state.cursors.get(tributary.name):
-            yield f"{tributary.name} is at {stream.position}, main at {position}"
+        elif (at := state.streams[tributary.name].position) != position or state.cursors.get(tributary.name):
+            yield f"{tributary.name} is at {at}, main at {position}"
         own = set(tributary.versions)
         yield from _incomplete(
             {p for v in state.catalog.versions if v.version in own for p in v.tables}, complete, position

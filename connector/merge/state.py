@@ -121,10 +121,14 @@ class Merge:
         return replace(self, streams={**self.streams, stream.name: stream})
 
     def with_catalog(self, catalog: Catalog) -> Merge:
-        """This catalog in force; streams and versions that are new in it begin, those gone from it end."""
-        tributaries = {t.name: t for t in catalog.tributaries}
+        """This catalog in force; streams and versions that are new in it begin, those gone from it end. A queued
+        tributary is no stream yet."""
+        tributaries = {t.name: t for t in catalog.tributaries if t.state != "queued"}
         streams = {n: s for n, s in self.streams.items() if n == MAIN or n in tributaries}
-        versions = {v.version: self.versions.get(v.version) for v in catalog.versions}
+        beginning = tributaries.keys() - streams.keys()
+        versions = {
+            v.version: None if v.stream in beginning else self.versions.get(v.version) for v in catalog.versions
+        }
         begun = {
             v.version: tributaries[v.stream].start if v.stream in tributaries else self.main.position
             for v in catalog.versions

@@ -13,7 +13,7 @@ from typing import Any, cast
 import orjson
 
 from connector.definitions import Evaluator, SyncConfig, check, compile_part
-from connector.deploy.catalog import Catalog
+from connector.deploy.catalog import Catalog, tributary_name
 from connector.deploy.diff import diff
 from connector.deploy.plan import planned
 from connector.deploy.requests import deployed
@@ -136,7 +136,7 @@ class MergeWorld:
 
     def bound(self, generation: int, ends: Iterable[ReplayEnd]) -> Answer:
         records = [{"table": e.table, "partition": e.partition, "end": e.end} for e in ends]
-        return self.ask("bounds", generation=generation, ends=records)
+        return self.ask("bounds", tributary=tributary_name(generation), ends=records)
 
     def evaluators(self, generation: int) -> dict[int, Evaluator]:
         """The compiled parts of a deployment, by version."""
@@ -188,6 +188,6 @@ def deploy_empty(world: MergeWorld, text: str) -> int:
     answer = world.request_deploy(text)
     assert answer.outcome == "accepted"
     world.bound(answer.generation, [ReplayEnd(TODOS, 0, 0)])
-    world.ask("head", generation=answer.generation, head=0)
+    world.ask("head", tributary=tributary_name(answer.generation), head=0)
     world.wait(lambda: world.catalog().generation == answer.generation, "switch")
     return answer.generation

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connector.merge.catalog import ReplayEnd
+from connector.merge.catalog import ReplayEnd, tributary_name
 from connector.merge.state import Evaluated
 from connector.oplog.fold import fold
 from tests.builders import TODOS, evaluated, row, scan, source_key, table_of
@@ -168,7 +168,7 @@ def test_a_deploy_replays_switches_and_is_taken_over(world: MergeWorld) -> None:
     replayed = [table_of(dict(list(main.rows.items())[i::2]), new) for i in (0, 1)]
     world.feed([evaluated(0, [replayed[0]], replay=scan(0, 50), **fields)])
     world.feed([evaluated(0, [replayed[1]], replay=scan(50, 100, done=True), **fields)])
-    world.ask("head", generation=generation, head=10)
+    world.ask("head", tributary=tributary_name(generation), head=10)
     world.wait(lambda: world.catalog().generation == generation, "switch")
     assert len(world.ops(old)) == ops_before
     both = {**main.evaluators, **new}
@@ -235,7 +235,7 @@ def test_a_verify_aligns_beside_a_running_main(world: MergeWorld) -> None:
     fields: dict[str, Any] = {"stream": entry.name, "evaluation": world.evaluation(min(copies))}
     world.bound(generation, [ReplayEnd(TODOS, 0, 50)])
     world.feed([evaluated(0, [table_of(main.rows, copies)], replay=scan(0, 50, done=True), **fields)])
-    world.ask("head", generation=generation, head=10)
+    world.ask("head", tributary=tributary_name(generation), head=10)
 
     def aligned() -> Any:
         verify = world.catalog().deployment(generation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -16,6 +17,7 @@ from tests.integration.world import CHANGED, CHANGED_AGAIN, CONFIG, TABLES, Writ
 
 pytestmark = pytest.mark.stack
 LISTS, TODOS = 40, 3000
+EXTRA = "  extra:\n    data:\n      - SELECT id, {column} FROM todos\n"
 ALL = ("sequence", "stream", "merge")
 VICTIMS = [ALL, *(pytest.param((one,), marks=pytest.mark.soak) for one in ALL)]
 
@@ -172,6 +174,33 @@ def test_rollback_is_instant_and_a_cancel_costs_nothing(source: Any, pipeline: P
     writer.finish()
     settled(source, pipeline, CONFIG)
     assert pipeline.ok("verify")["equal"] is True
+
+
+def test_a_deploy_adopts_what_the_pending_one_replays(
+    source: Any, prepared: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule D2: the replay that both want goes on, frozen meanwhile; the other one is given up; only the rest is new."""
+    order = prepared.folder / "order"
+    monkeypatch.setenv("SYNCLINE_CRASH_FILE", str(order))
+    prepared.start()
+    prepared.deploy(CONFIG)
+    order.write_text("replay.after_bounds stop 0")
+    first, second = (prepared.folder / name for name in ("first.yaml", "second.yaml"))
+    first.write_text(CHANGED + EXTRA.format(column="title"))
+    second.write_text(CHANGED + EXTRA.format(column="score"))
+    assert prepared.cli("deploy", str(first), "--no-wait").returncode == 0
+    eventually(lambda: not order.exists(), what="the replay has begun and is frozen")
+    plan = json.loads(prepared.cli("plan", str(second), "--json").stdout)
+    changes = {part["definition"]: part["change"] for part in plan["parts"] if part["change"] != "removed"}
+    assert (plan["supersedes"], changes["open_todos"], changes["extra"]) == (2, "adopted", "new")
+    assert prepared.ok("deploy", str(second), "--no-wait")["deployment"]["generation"] == 3
+    assert {t.name: len(t.versions) for t in prepared.catalog().tributaries if t.generation == 3} == {"t2": 1, "t3": 1}
+    prepared.send("stream", signal.SIGCONT)
+    eventually(lambda: prepared.status()["deployment"]["generation"] == 3, within=90, what="the switch")
+    assert {d.generation: d.state for d in prepared.catalog().deployments}[2] == "dropped"
+    assert prepared.ok("verify")["equal"] is True
+    prepared.deploy(CHANGED)
+    settled(source, prepared, CHANGED)
 
 
 def test_same_config_again_writes_nothing(source: Any, pipeline: Pipeline) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.merge.catalog import Catalog, added, bounded, headed
+from connector.merge.catalog import Catalog, added, bounded
 from connector.merge.draft import Draft
+from connector.merge.pending import headed
 from connector.merge.settle import finish
 from connector.merge.state import Evaluated
 from tests.builders import (
@@ -120,7 +121,7 @@ class Play:
     def bound(self) -> None:
         entry = self.desk.catalog.tributary("t2")
         if entry is not None and not entry.bounded:
-            self._change(bounded(self.desk.catalog, entry, ends(100)))
+            self._change(bounded(self.desk.catalog, entry, ends(100), now=1))
 
     def scan(self, count: int) -> None:
         """Read some of the snapshot topic: the newest row per key, now; what is newer than S0 is left to the log."""

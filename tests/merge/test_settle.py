@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from connector.merge.catalog import VERIFY_PATIENCE_MS, Catalog, Comparison, ReplayEnd, bounded, expired, headed
+from connector.merge.catalog import VERIFY_PATIENCE_MS, Catalog, Comparison, ReplayEnd, bounded, expired
 from connector.merge.draft import OPS_PER_TRANSACTION
+from connector.merge.pending import headed
 from tests.builders import (
     TODOS,
     by_owner,
@@ -46,7 +47,7 @@ def deploying(*, head: int | None, **changes: Any) -> Desk:
         deployments=(deployment(1, [1]), deployment(2, [2], state="replaying")),
         tributaries=(tributary(2, [2]),),
     )
-    known = bounded(known, known.tributaries[0], [ReplayEnd(TODOS, 0, 10)])
+    known = bounded(known, known.tributaries[0], [ReplayEnd(TODOS, 0, 10)], now=1)
     if head is not None:
         known = headed(known, known.tributaries[0], head)
     desk = Desk(known, **changes)
@@ -235,7 +236,7 @@ def test_a_verify_aligns_and_takes_no_more() -> None:
         tributaries=(tributary(2, [2]),),
     )
     known = headed(known, known.tributaries[0], 1)
-    known = bounded(known, known.tributaries[0], [ReplayEnd(TODOS, 0, 10)])
+    known = bounded(known, known.tributaries[0], [ReplayEnd(TODOS, 0, 10)], now=1)
     desk = Desk(known)
     desk.feed(replay({source_key("a"): row("a", "u1")}, {2: by_owner}), batch(1, ["a"]))
     desk.feed(evaluated(1, stream="t2", versions=[2]), evaluated(2, stream="t2", versions=[2]))
@@ -290,3 +291,26 @@ def test_a_catalog_is_the_same_after_its_record() -> None:
 def test_time_changes_nothing_that_is_not_due() -> None:
     known = deploying(head=3).catalog
     assert expired(known, 5_000_000) is known
+
+
+def test_a_queued_tributary_begins_where_main_stands_when_there_is_a_place() -> None:
+    """Rules D2, T5: until then it is no stream; its versions begin with it."""
+    running = [tributary(n, [n]) for n in (2, 3, 4)]
+    known = catalog(
+        version(1),
+        *(version(n, state="pending", stream=f"t{n}") for n in (2, 3, 4, 5)),
+        deployments=(deployment(1, [1]), deployment(5, [1, 2, 3, 4, 5], state="replaying")),
+        tributaries=(*running, tributary(5, [5], state="queued", started_at=0)),
+    )
+    desk = Desk(known)
+    desk.feed(batch(1, ["a"]), batch(2, ["b"]))
+    desk.run()
+    assert "t5" not in desk.state.streams
+    desk.state = desk.state.with_catalog(replace(desk.state.catalog, tributaries=known.tributaries[1:]))
+    desk.feed(batch(3, ["c"]))
+    desk.run()
+    begun = desk.catalog.tributary("t5")
+    assert begun is not None
+    assert (begun.state, begun.start, begun.start_offset, begun.started_at) == ("replaying", 3, 3, desk.now)
+    assert (desk.state.streams["t5"].position, desk.state.streams["t5"].change_offset) == (3, 3)
+    assert desk.counted(5)["position"] == 3

@@ -276,7 +276,7 @@ class Merged:
         raise AssertionError(f"no {kind} within {timeout} s")
 
     def _grant(self, request: Mapping[str, Any]) -> None:
-        entry = self.catalog.tributary(f"t{request['generation']}")
+        entry = self.catalog.tributary(request["tributary"])
         assert entry is not None
         if request["kind"] == "bounds":
             granted = replace(entry, ends=tuple(ReplayEnd(**end) for end in request["ends"]), bounded=True)
@@ -288,7 +288,7 @@ class Merged:
                 tributaries=tuple(granted if t.name == entry.name else t for t in self.catalog.tributaries),
             )
         )
-        answer = {"id": request["id"], "outcome": "accepted", "reason": "", "generation": request["generation"]}
+        answer = {"id": request["id"], "outcome": "accepted", "reason": "", "generation": entry.generation}
         self._producer.produce(self.names.requests, key=request["id"], value=self.codec.encode("Answer", answer))
         self._producer.flush()
 

@@ -16,15 +16,26 @@ from topologies.schemas import Schemas
 Latencies = list[float]  # ms, one per transaction
 
 
-def measure_latency(pipeline: Pipeline, dsn: str, *, per_second: float, seconds: float) -> Latencies:
-    """Update one row per transaction; each has its latency once a checkpoint holds the op that carries its title."""
-    watcher = _Watcher(pipeline)
+def measure_latency(
+    pipeline: Pipeline,
+    dsn: str,
+    *,
+    per_second: float,
+    seconds: float,
+    definition: str = "items_1",
+    until: threading.Event | None = None,
+) -> Latencies:
+    """Update one row per transaction; each has its latency once a checkpoint holds the definition's op that carries
+    its title. Ends after `seconds`, or earlier where `until` is set."""
+    watcher = _Watcher(pipeline, definition)
     watcher.start()
     committed: dict[str, float] = {}
     with psycopg.connect(dsn, autocommit=True) as source:
         for n in range(int(per_second * seconds)):
+            if until is not None and until.is_set():
+                break
             started = time.monotonic()
-            title = f"at {per_second} {n}"
+            title = f"at {started:.3f} {n}"
             source.execute("UPDATE items SET title = %s WHERE id = %s", (title, 1 + n % 1000))
             committed[title] = time.monotonic()
             time.sleep(max(0.0, 1 / per_second - (time.monotonic() - started)))
@@ -36,11 +47,11 @@ def measure_latency(pipeline: Pipeline, dsn: str, *, per_second: float, seconds:
 class _Watcher(threading.Thread):
     """When each title was first covered by a checkpoint."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, definition: str) -> None:
         super().__init__(daemon=True)
         active = pipeline.catalog().active
         assert active is not None
-        self._version = next(d for d in active.definitions if d.name == "items_1").parts[0].version
+        self._version = next(d for d in active.definitions if d.name == definition).parts[0].version
         self._codec = Codec(Schemas(pipeline.settings, patience=10))
         self._topics = pipeline.topics
         self._reader: Consumer = kafka.consumer(pipeline.settings)

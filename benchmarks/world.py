@@ -29,11 +29,11 @@ QUERIES = (
 )
 
 
-def config(definitions: int, *, changed: bool = False) -> str:
-    """A sync config of the first so many definitions; `changed` gives the first one another column."""
+def config(definitions: int, *, changed: int = 0, name: str = "more") -> str:
+    """A sync config of the first so many definitions; the first `changed` of them have a column more, of that name."""
     lines = ["bucket_definitions:"]
     for n, (_, query) in enumerate(QUERIES[:definitions], 1):
-        text = query.replace("done, rank", "done, rank, changed_at") if changed and n == 1 else query
+        text = query.replace("SELECT id,", f"SELECT id, changed_at AS {name},") if n <= changed else query
         lines += [f"  items_{n}:", "    parameters: SELECT request.user_id() AS p", f'    data: ["{text}"]']
     return "\n".join(lines) + "\n"
 

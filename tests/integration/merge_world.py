@@ -30,7 +30,7 @@ from topologies.schemas import Schemas
 from topologies.topics import Topics, compacted, retained
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 60.0
+DEADLINE = 120.0
 
 BY_OWNER = """\
 bucket_definitions:

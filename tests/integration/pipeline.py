@@ -30,7 +30,7 @@ LOG_LINES = 150  # of the workers, shown by pytest where a test fails
 WORKERS = ("sequence", "stream", "merge", "replica")
 
 
-def eventually(look: Callable[[], T], *, within: float = 60.0, what: str = "") -> T:
+def eventually(look: Callable[[], T], *, within: float = 150.0, what: str = "") -> T:
     """The first true answer of `look`; fails with the last one after `within` seconds."""
     deadline = time.monotonic() + within
     while True:

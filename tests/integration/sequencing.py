@@ -28,7 +28,7 @@ from topologies.schemas import Schemas
 from topologies.topics import Topics
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 Row = dict[str, Any]
 Contents = dict[str, dict[str, Row]]  # table → source key → row

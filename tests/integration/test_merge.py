@@ -143,7 +143,7 @@ def test_a_zombie_is_fenced(world: MergeWorld) -> None:
     world.wait_position(10)
     zombie.send_signal(signal.SIGCONT)
     world.feed(main.batches(5))
-    assert zombie.wait(60) == 3
+    assert zombie.wait(120) == 3
     world.wait_position(15)
     assert main.differences(world) == []
 
@@ -267,7 +267,7 @@ def test_killed_between_chunks_then_compacted_a_fresh_replica_is_equal(world: Me
     for skip in ("1", "0"):
         crashing = world.start(SYNCLINE_CRASH_POINT=f"merge.{point}", SYNCLINE_CRASH_SKIP=skip)
         world.feed([main.huge(25_000)])
-        assert crashing.wait(60) == -signal.SIGKILL
+        assert crashing.wait(120) == -signal.SIGKILL
     last = world.start()
     world.wait_position(main.position)
     (version,) = main.evaluators
@@ -327,4 +327,4 @@ def test_what_a_crash_left_behind_is_deleted_at_the_next_start(world: MergeWorld
     assert kafka.topic_exists(world.settings, others)
     assert kafka.topic_exists(world.settings, world.topics.evaluated("main"))
     admin = kafka.admin(world.settings)
-    admin.delete_topics([others])[others].result(10)
+    admin.delete_topics([others])[others].result(60)

@@ -59,7 +59,7 @@ def settled(source: Any, pipeline: Pipeline, config: str) -> None:
     """The buckets equal the oracle's, once the source is quiet."""
     with source.connect() as connection:
         wanted = expected(connection, config)
-    eventually(lambda: _marks(pipeline) == _marks_of(wanted), within=90, what="the last transaction is in a checkpoint")
+    eventually(lambda: _marks(pipeline) == _marks_of(wanted), what="the last transaction is in a checkpoint")
     found = pipeline.buckets()
     assert found.keys() == wanted.keys()
     for bucket, rows in wanted.items():
@@ -242,7 +242,7 @@ def test_workers_killed_during_a_deploy(
     for victim in victims * (2 if len(victims) == 1 else 1):
         time.sleep(0.3)
         eventually(lambda victim=victim: pipeline.send(victim, signal.SIGKILL), what=f"{victim} runs")
-    eventually(lambda: pipeline.status()["deployment"]["generation"] == 2, within=90, what="the switch")
+    eventually(lambda: pipeline.status()["deployment"]["generation"] == 2, what="the switch")
     writer.finish()
     settled(source, pipeline, CHANGED)
 

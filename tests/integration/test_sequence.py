@@ -42,7 +42,7 @@ def test_every_kind_of_change_arrives_in_order(source: Source) -> None:
         settled(source, output, "public.todos", "public.lists")
         until(lambda: complete(output) == {"public.todos", "public.lists"}, "both tables complete")
         process.send(signal.SIGTERM)
-        assert process.ended(patience=10) == 0
+        assert process.ended() == 0
     changed = [change for change in output.changes() if change[1] in ('["public.todos","a1"]', '["public.todos","b1"]')]
     assert changed[-2:] == [("DELETE", '["public.todos","a1"]'), ("UPSERT", '["public.todos","b1"]')]
     assert (
@@ -94,7 +94,7 @@ def test_the_first_row_of_a_table_whose_topic_does_not_exist(source: Source) -> 
     ready(source)
     admin = AdminClient({"bootstrap.servers": source.settings.kafka})
     for future in admin.delete_topics([f"{source.settings.topic_prefix}.public.lists"]).values():
-        future.result(10)
+        future.result(60)
     output = Output(source.settings)
     with sequencer(source.settings) as process:
         source.sql("INSERT INTO todos VALUES ('a', 'b', 1)")
@@ -118,7 +118,7 @@ def test_records_that_cannot_be_read_are_set_aside(source: Source) -> None:
         writer = kafka.producer(source.settings)
         writer.produce(topic, b"\0\x7f\xff\xff\xfftorn", key.key(), key.partition())
         writer.produce(topic, b'{"id": "not debezium"}', key.key(), key.partition())
-        assert writer.flush(10) == 0
+        assert writer.flush(60) == 0
         source.sql("INSERT INTO todos VALUES ('c', 'b', 1)")
         until(lambda: ("UPSERT", '["public.todos","c"]') in output.changes(), "the row after the torn ones")
         assert output.changes()[-3:-1] == [("UNREADABLE", '["public.todos","a"]')] * 2
@@ -182,7 +182,7 @@ def test_a_topic_made_again_stops_its_table(source: Source) -> None:
         settled(source, output, "public.lists", "public.todos")
     admin = AdminClient({"bootstrap.servers": source.settings.kafka})
     for future in admin.delete_topics([topic]).values():
-        future.result(10)
+        future.result(60)
     until(lambda: not kafka.topic_exists(source.settings, topic), "the topic is gone")
     ready(source)
     with sequencer(source.settings) as process:
@@ -205,7 +205,7 @@ def test_added_partitions_are_read(source: Source) -> None:
         settled(source, output, "public.lists")
         admin = AdminClient({"bootstrap.servers": source.settings.kafka})
         for future in admin.create_partitions([NewPartitions(topic, 7)]).values():
-            future.result(10)
+            future.result(60)
         until(lambda: "new partition 6" in process.said(), "the new partition")
         connect_call(source.settings, "POST", "/restart?includeTasks=true")
         source.sql("UPDATE lists SET n = 1")
@@ -234,7 +234,7 @@ def test_a_killed_connect_worker_repeats_nothing(source: Source, stack: Stack) -
                 until(lambda: streaming(source.settings), "an offset beyond the snapshot")
                 stack.kill("connect")
         stack.heal()
-        settled(source, output, "public.todos", "public.lists", patience=60)
+        settled(source, output, "public.todos", "public.lists")
     inserts = [key for op, key in output.changes() if op == "UPSERT"]
     assert len(inserts) == len(set(inserts)) == 400
 
@@ -250,13 +250,13 @@ def test_numbering_survives_an_emptied_log(source: Source) -> None:
     position = output.progress()["position"]
     admin = AdminClient({"bootstrap.servers": source.settings.kafka})
     for future in admin.delete_records([TopicPartition(output.topics.changes, 0, -1)]).values():
-        future.result(10)
+        future.result(60)
     with sequencer(source.settings):
         source.sql("INSERT INTO lists VALUES (2, 1)")
         until(lambda: output.progress()["position"] > position, "a batch after the emptied log")
     assert output.progress()["position"] == position + 1
     for future in admin.delete_topics([output.topics.sequence]).values():
-        future.result(10)
+        future.result(60)
     until(lambda: not kafka.topic_exists(source.settings, output.topics.sequence), "the lost progress")
     ready(source)
     with sequencer(source.settings) as process:

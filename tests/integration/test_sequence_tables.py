@@ -42,8 +42,8 @@ def test_toast_with_default_identity_is_refused(source: Source) -> None:
         settled(source, output, "public.other")
         assert "public.notes" not in output.contents()
         source.sql("ALTER TABLE notes REPLICA IDENTITY FULL; UPDATE notes SET n = 3")
-        settled(source, output, "public.notes", patience=90)
-        until(lambda: output.progress()["state"]["tables"]["public.notes"]["complete"], "complete again", patience=60)
+        settled(source, output, "public.notes")
+        until(lambda: output.progress()["state"]["tables"]["public.notes"]["complete"], "complete again")
 
 
 def test_toast_reread(source: Source) -> None:
@@ -56,7 +56,7 @@ def test_toast_reread(source: Source) -> None:
         source.sql(f"INSERT INTO notes VALUES ('it''s', {LONG}, 1), ('b', {LONG}, 1)")
         settled(source, output, "public.notes")
         source.sql("UPDATE notes SET n = 2")
-        settled(source, output, "public.notes", patience=90)
+        settled(source, output, "public.notes")
         assert "asked the connector to read public.notes again" in process.said()
         for batch in output.batches():
             for change in batch["changes"]:
@@ -64,7 +64,7 @@ def test_toast_reread(source: Source) -> None:
         until(lambda: not output.progress()["state"]["tables"]["public.notes"]["holes"], "no hole is open")
         source.sql("UPDATE notes SET n = 3 WHERE id = 'b'; UPDATE notes SET id = 'c' WHERE id = 'b'")
         source.sql("DELETE FROM notes WHERE id = 'it''s'")
-        settled(source, output, "public.notes", patience=90)
+        settled(source, output, "public.notes")
 
 
 def test_another_primary_key_empties_and_reads_anew(source: Source) -> None:
@@ -77,8 +77,8 @@ def test_another_primary_key_empties_and_reads_anew(source: Source) -> None:
         source.sql("ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (other)")
         source.sql("INSERT INTO t VALUES (3, 30)")
         wanted = {'["public.t",10]', '["public.t",20]', '["public.t",30]'}
-        until(lambda: output.contents()["public.t"].keys() == wanted, "the rows under their new keys", patience=90)
-        until(lambda: output.progress()["state"]["tables"]["public.t"]["complete"], "complete again", patience=60)
+        until(lambda: output.contents()["public.t"].keys() == wanted, "the rows under their new keys")
+        until(lambda: output.progress()["state"]["tables"]["public.t"]["complete"], "complete again")
         assert output.snapshot("public.t").keys() == wanted
     assert ("TRUNCATE", "public.t") in output.changes()
 
@@ -105,5 +105,5 @@ def test_a_table_captured_later_is_read_by_itself(source: Source) -> None:
         until(lambda: output.progress()["state"]["tables"]["public.a"]["complete"], "the first table")
         source.sql("CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b SELECT g FROM generate_series(1, 100) g")
         ready(source)
-        settled(source, output, "public.a", "public.b", patience=90)
-        until(lambda: output.progress()["state"]["tables"]["public.b"]["complete"], "the second table", patience=60)
+        settled(source, output, "public.a", "public.b")
+        until(lambda: output.progress()["state"]["tables"]["public.b"]["complete"], "the second table")

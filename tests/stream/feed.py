@@ -262,7 +262,7 @@ class Merged:
         mine = (*self.catalog.tributaries, tributary)
         self.publish(replace(self.catalog, versions=(*self.catalog.versions, *new), tributaries=mine))
 
-    def answer(self, kind: str, *, timeout: float = 30.0) -> dict[str, Any]:
+    def answer(self, kind: str, *, timeout: float = 90.0) -> dict[str, Any]:
         """Wait for the next request of a kind, put what it wants into the catalog and accept it."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:

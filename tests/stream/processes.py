@@ -15,7 +15,7 @@ from typing import TypeVar
 from connector.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 _T = TypeVar("_T")
 

@@ -138,7 +138,7 @@ def test_killed_under_load_it_leaves_no_hole(feeder: Feeder) -> None:
     for _ in range(4):
         with running(feeder.settings) as worker:
             seen = len(merged.evaluated())
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 90
             while len(merged.evaluated()) < seen + 40:
                 last = feeder.batches([[todo(str(n)) for n in range(20)]] * 10)
                 assert time.monotonic() < deadline, worker.log
@@ -239,7 +239,7 @@ def test_a_change_log_that_does_not_reach_back_is_refused(feeder: Feeder) -> Non
     trimmed = TopicPartition(Topics(feeder.settings.app).changes, 0, 6)
     client = kafka.admin(feeder.settings)
     for future in client.delete_records([trimmed]).values():
-        future.result(10)
+        future.result(60)
     with running(feeder.settings) as worker:
         assert worker.exited() == 1
         assert "from offset 2, it begins at 6" in worker.log

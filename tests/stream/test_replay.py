@@ -31,6 +31,8 @@ from topologies import kafka
 
 pytestmark = pytest.mark.stack
 
+OPEN_MS = 120_000  # a process starts while the transaction is open
+
 CONFIG = """
 bucket_definitions:
   all:
@@ -151,7 +153,9 @@ def test_a_truncate_after_s0_reaches_rows_of_the_replay(feeder: Feeder) -> None:
 
 def open_transaction(feeder: Feeder) -> Producer:
     """From now on the feeder writes into this producer's transaction, which stays open."""
-    late = kafka.transactional_producer(feeder.settings, f"{feeder.settings.app}.late")
+    late = kafka.transactional_producer(
+        feeder.settings, f"{feeder.settings.app}.late", **{"transaction.timeout.ms": OPEN_MS}
+    )
     late.init_transactions()
     feeder.producer = late
     late.begin_transaction()
@@ -280,7 +284,7 @@ def test_a_paused_tributary_that_comes_back_after_the_switch_ends_and_revives_no
         merged.publish(replace(merged.catalog, tributaries=()))
         client = kafka.admin(feeder.settings)
         for future in client.delete_topics([feeder.names.evaluated("t1")]).values():
-            future.result(10)
+            future.result(60)
         until(lambda: not kafka.topic_exists(feeder.settings, feeder.names.evaluated("t1")))
         worker.resume()
         assert worker.exited() in (0, 1)

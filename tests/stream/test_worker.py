@@ -95,7 +95,7 @@ def test_no_worker_outlives_a_killed_supervisor(feeder: Feeder) -> None:
         [pid] = run.pids("stream")
         run.process.kill()
         run.process.wait()
-        until(lambda: not alive(pid), timeout=5)
+        until(lambda: not alive(pid))
 
 
 def test_a_rewind_is_followed_at_once(feeder: Feeder) -> None:

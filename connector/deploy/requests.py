@@ -242,7 +242,7 @@ def _deployment(
         comparisons=(),
         definitions=definitions,
         planned=request["planned"],
-        estimate=request["estimate"],
+        estimate=request.get("estimate", ""),
     )
 
 
@@ -258,7 +258,7 @@ def _tributary(generation: int, versions: Iterable[Version], request: Request) -
         ends=(),
         bounded=False,
         head=None,
-        max_rate=request["max_rate"],
+        max_rate=request.get("max_rate", 0),
     )
 
 

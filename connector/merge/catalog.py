@@ -65,6 +65,7 @@ class Deployment:
     planned: str = ""  # JSON
     estimate: str = ""  # JSON
     replayed_rows: int = 0
+    replay_ms: int = 0
     ended_at: int = 0
 
     def versions(self) -> frozenset[int]:
@@ -128,6 +129,7 @@ class Tributary:
     overlays: tuple[Overlay, ...] = ()
     started_at: int = 0
     bounded_at: int = 0
+    replayed_at: int = 0
 
     @property
     def pending(self) -> bool:
@@ -233,6 +235,16 @@ def added(
 def bounded(catalog: Catalog, tributary: Tributary, ends: Iterable[ReplayEnd], *, now: int) -> Catalog:
     """The replay's ends are captured: written once, the first wins (rule T5)."""
     return with_tributary(catalog, replace(tributary, ends=tuple(ends), bounded=True, bounded_at=now))
+
+
+def replayed(catalog: Catalog, tributary: Tributary, rows: int, now: int) -> Catalog:
+    """All of its replay is taken: the deployment knows how many rows that were, and how long they took."""
+    done = with_tributary(catalog, replace(tributary, replayed_at=now))
+    deployment = catalog.deployment(tributary.generation)
+    if deployment is None:
+        return done
+    took = deployment.replay_ms + now - tributary.bounded_at
+    return with_deployment(done, replace(deployment, replayed_rows=deployment.replayed_rows + rows, replay_ms=took))
 
 
 def switched(

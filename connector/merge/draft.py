@@ -51,7 +51,8 @@ class Draft:
     @property
     def changed(self) -> bool:
         """There is something to commit."""
-        return bool(self.taken or self.answers or self.changes.ops) or self.state.catalog is not self.base.catalog
+        told = self.state.catalog is not self.base.catalog or self.state.waits != self.base.waits
+        return bool(self.taken or self.answers or self.changes.ops) or told
 
     def take(self, stream: str, record: Evaluated, next_offset: int, rows: Rows) -> bool:
         """Take a record that `judge` lets pass; False where the commit is full before its end: go on in the next.

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from connector.definitions.patterns import expanded, is_wildcard
-from connector.merge.catalog import Catalog, Deployment, aligned, expired, switched, with_deployment
+from connector.merge.catalog import Catalog, Deployment, aligned, expired, replayed, switched, with_deployment
 from connector.merge.draft import Draft
 from connector.merge.judge import scanned
 from connector.merge.pending import overdue, started
-from connector.merge.state import Merge, commit_record, is_checkpoint
+from connector.merge.state import Merge, Wait, commit_record, is_checkpoint
 
 # Table → Q, the position from which it is complete; None: not yet (rule D3). Refused tables are not in it.
 Complete = Mapping[str, int | None]
@@ -19,10 +19,12 @@ Complete = Mapping[str, int | None]
 def settle(draft: Draft, *, now: int, complete: Complete, retain_ms: int) -> None:
     """Decide at the end of a draft, before its ops are written."""
     draft.state = _with(draft.state, _due(draft.state, now))
+    draft.state = _with(draft.state, _measured(draft.state, now))
     for deployment in draft.state.catalog.deployments:
         if deployment.pending and ready(draft.state, deployment, complete):
             draft.state = _with(draft.state, _landed(draft.state, deployment, now, retain_ms))
             draft.state = _with(draft.state, expired(draft.state.catalog, now))
+    draft.state = replace(draft.state, waits=tuple(_told(draft.state, complete)))
 
 
 def _due(state: Merge, now: int) -> Catalog:
@@ -70,6 +72,24 @@ def _incomplete(patterns: set[str], complete: Complete, position: int) -> Iterat
         needed = complete.get(table)
         if needed is None or position < needed:
             yield f"{table} is not complete"
+
+
+def _told(state: Merge, complete: Complete) -> Iterator[Wait]:
+    """Why each pending deployment is not exposed, for whoever looks at it."""
+    for deployment in state.catalog.deployments:
+        if deployment.pending:
+            reasons = list(waits(state, deployment, complete)) or ["a source transaction is not wholly taken"]
+            yield from (Wait(deployment.generation, reason) for reason in reasons)
+
+
+def _measured(state: Merge, now: int) -> Catalog:
+    """The catalog with rows and duration of every replay that is taken since the last commit."""
+    catalog = state.catalog
+    for tributary in state.catalog.tributaries:
+        if tributary.bounded_at and not tributary.replayed_at and scanned(state, tributary):
+            rows = sum(r.rows for r in state.streams[tributary.name].partitions.values())
+            catalog = replayed(catalog, tributary, rows, now)
+    return catalog
 
 
 def finish(draft: Draft, oplog_offsets: Mapping[int, int], *, now: int) -> tuple[dict[str, object], Catalog | None]:

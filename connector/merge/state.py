@@ -102,6 +102,14 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """What keeps a pending deployment from its switch, in words."""
+
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Merge:
     """Everything but the row state. `number` is that of the last commit; `cursors` the rows taken of a record
     that did not fit into one commit, per stream: they need no durability, since a row taken twice gives no op."""
@@ -112,6 +120,7 @@ class Merge:
     streams: Mapping[str, Stream] = field(default_factory=lambda: {MAIN: Stream(MAIN)})
     versions: Mapping[int, Counted] = field(default_factory=dict)
     cursors: Mapping[str, int] = field(default_factory=dict)
+    waits: tuple[Wait, ...] = ()
 
     @property
     def main(self) -> Stream:
@@ -213,6 +222,7 @@ def commit_record(state: Merge, *, exposed: bool, now: int) -> dict[str, Any]:
             }
             for number, v in state.versions.items()
         ],
+        "waits": [{"generation": w.generation, "reason": w.reason} for w in state.waits],
     }
 
 
@@ -251,5 +261,9 @@ def recovered(commit: Mapping[str, Any], catalog: Catalog) -> Merge:
         for v in commit["versions"]
     }
     return Merge(
-        number=commit["number"], request_offset=commit["request_offset"], streams=streams, versions=versions
+        number=commit["number"],
+        request_offset=commit["request_offset"],
+        streams=streams,
+        versions=versions,
+        waits=tuple(Wait(**w) for w in commit.get("waits", ())),
     ).with_catalog(catalog)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.merge.catalog import VERIFY_PATIENCE_MS, Catalog, Comparison, ReplayEnd, bounded, expired
+from connector.merge.catalog import VERIFY_PATIENCE_MS, Catalog, Comparison, ReplayEnd, bounded, expired, with_tributary
 from connector.merge.draft import OPS_PER_TRANSACTION
 from connector.merge.pending import headed
 from tests.builders import (
@@ -314,3 +314,33 @@ def test_a_queued_tributary_begins_where_main_stands_when_there_is_a_place() -> 
     assert (begun.state, begun.start, begun.start_offset, begun.started_at) == ("replaying", 3, 3, desk.now)
     assert (desk.state.streams["t5"].position, desk.state.streams["t5"].change_offset) == (3, 3)
     assert desk.counted(5)["position"] == 3
+
+
+def test_a_commit_says_what_a_pending_deployment_waits_for() -> None:
+    """Rule M6: also where nothing but that has changed since the last commit."""
+    desk = deploying(head=0, complete={TODOS: None})
+    desk.run()
+    assert desk.commits[-1]["waits"] == [{"generation": 2, "reason": f"{TODOS} is not complete"}]
+    commits = len(desk.commits)
+    desk.run()
+    assert len(desk.commits) == commits, "the same again is no commit"
+    desk.crash()
+    desk.run()
+    assert len(desk.commits) == commits, "nor after a start"
+    desk.complete = {TODOS: 0}
+    desk.run()
+    assert desk.catalog.generation == 2
+    assert desk.commits[-1]["waits"] == []
+
+
+def test_a_replay_is_measured_once_all_of_it_is_taken() -> None:
+    desk = deploying(head=0, complete={TODOS: None})
+    known = desk.catalog.tributaries[0]
+    desk.state = desk.state.with_catalog(with_tributary(desk.catalog, replace(known, bounded_at=desk.now - 5000)))
+    desk.run()
+    desk.now += 60_000
+    desk.complete = {TODOS: 0}
+    desk.run()
+    done = desk.catalog.deployment(2)
+    assert done is not None
+    assert (done.state, done.replayed_rows, done.replay_ms) == ("active", 1, 5000)

@@ -1,6 +1,6 @@
 """A stream: the Faust app that has every batch of the change log evaluated (rules T1 to T4).
 
-    python -m topologies.stream --settings FILE [--stream NAME]
+    python -m topologies.stream --settings FILE [--stream NAME | --stream -]
 
 `main` follows the catalog: versions join and leave between two batches. A tributary first replays the snapshot topics
 (topologies/replay.py), then reads the change log from where its replay began, with a set of versions that never
@@ -52,6 +52,7 @@ from topologies.topics import Topics
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 5.0
+TO_COME = "-"  # as a stream's name: it is read from standard input once all else is ready
 QUIET = 1.0  # seconds without a batch after which main announces what it answers for
 
 
@@ -236,6 +237,8 @@ def run(settings: Settings, stream: str) -> int:
     codec.prepare("Evaluated", "Request")
     follower = Follower(settings, codec, failed=lambda: os._exit(1))
     follower.start()
+    if stream == TO_COME:
+        stream = _awaited(follower)
     if has_ended(follower.catalog, stream):
         log.info("tributary %s has ended", stream)
         return 0
@@ -272,6 +275,16 @@ def _replay(settings: Settings, stream: str, codec: Codec, schemas: Schemas, fol
     finally:
         outlet.close()
     return None
+
+
+def _awaited(follower: Follower) -> str:
+    """The stream's name from standard input, with the catalog that has it; no name: the process is to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    name = sys.stdin.readline().strip()
+    if not name:
+        sys.exit(0)
+    follower.wait_for(lambda catalog: catalog.tributary(name) is not None, timeout=5.0)
+    return name
 
 
 def _wait_for_topic(settings: Settings, topic: str) -> None:

@@ -34,6 +34,8 @@ FENCED_DELAY = 5.0
 STEADY = 30.0  # seconds that a process runs before its next death counts as the first
 GRACE = 8.0  # seconds to end cleanly in
 LOOK = 0.05
+SPARE = "stream spare"
+STREAM_TO_COME = ("topologies.stream", "--stream", "-")
 
 Say = Callable[[str], None]
 
@@ -43,8 +45,8 @@ class Worker:
 
     def __init__(self, name: str, arguments: Sequence[str], settings: Settings, say: Say) -> None:
         self.name = name
-        self._arguments = [*arguments, "--settings", str(settings.path)]
-        self._log = settings.state / "logs" / f"{name.replace(' ', '-')}.log"
+        self._settings = settings
+        self._arguments = arguments
         self._say = say
         self._process: subprocess.Popen[str] | None = None
         self._due = 0.0
@@ -55,6 +57,20 @@ class Worker:
     def pid(self) -> int | None:
         """Of the process that runs now."""
         return self._process.pid if self._process is not None else None
+
+    def become(self, name: str, arguments: Sequence[str], stream: str) -> bool:
+        """Give a spare process its stream and name; False where none runs that could take it."""
+        if self._process is None or self._process.poll() is not None:
+            return False
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{stream}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        self.name, self._arguments = name, arguments
+        self._say(f"{name}: started, pid {self._process.pid}")
+        return True
 
     def look(self, now: float) -> None:
         """Notice a death; start the process when it is due."""
@@ -83,9 +99,10 @@ class Worker:
         self._process = None
 
     def _start(self, now: float) -> None:
+        arguments = (str(os.getpid()), *self._arguments, "--settings", str(self._settings.path))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "topologies.child", str(os.getpid()), *self._arguments],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", "topologies.child", *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -113,11 +130,11 @@ class Worker:
         self._delay = min(LAST_DELAY, self._delay * 2)
 
     def _copy(self, lines: IO[str]) -> None:
-        with lines, self._log.open("a") as file:
+        with lines:
             for line in lines:
                 sys.stderr.write(f"{self.name} | {line}")
-                file.write(line)
-                file.flush()
+                with (self._settings.state / "logs" / f"{self.name.replace(' ', '-')}.log").open("a") as file:
+                    file.write(line)
 
 
 class Supervisor:
@@ -164,9 +181,18 @@ class Supervisor:
         wanted = {f"stream {name}": name for name in running}
         for name, stream in wanted.items():
             if name not in self._workers:
-                arguments = ("topologies.stream", "--stream", stream)
-                self._workers[name] = Worker(name, arguments, self._settings, self._say)
-        self._end([name for name in self._workers if name not in ROLES and name not in wanted])
+                self._workers[name] = self._started(name, stream)
+        self._end([name for name in self._workers if name not in ROLES and name not in wanted and name != SPARE])
+        if not wanted and SPARE not in self._workers:
+            self._workers[SPARE] = Worker(SPARE, STREAM_TO_COME, self._settings, self._say)
+
+    def _started(self, name: str, stream: str) -> Worker:
+        """A worker for a tributary: the spare one, so that no deploy waits for a process to start, else a new one."""
+        arguments = ("topologies.stream", "--stream", stream)
+        spare = self._workers.get(SPARE)
+        if spare is not None and spare.become(name, arguments, stream):
+            return self._workers.pop(SPARE)
+        return Worker(name, arguments, self._settings, self._say)
 
     def _end(self, names: Sequence[str]) -> None:
         ending = [self._workers.pop(name) for name in names]

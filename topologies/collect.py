@@ -53,6 +53,7 @@ class Work(NamedTuple):
 class Agent(NamedTuple):
     """A version's agent and the channel it listens on."""
 
+    plan: str
     compiled: CompiledVersion
     agent: faust.types.AgentT[Any]
     channel: SteadyChannel
@@ -95,8 +96,9 @@ class Collector:
     async def set_versions(self, versions: Iterable[Version]) -> None:
         """Start and end agents so that exactly these versions answer the next batch."""
         wanted = {v.version: v for v in versions}
-        for number in self._agents.keys() - wanted.keys():
-            await self._end(self._agents.pop(number))
+        for number, agent in list(self._agents.items()):
+            if number not in wanted or wanted[number].plan != agent.plan:  # an overlay gives a version another plan
+                await self._end(self._agents.pop(number))
         for number in wanted.keys() - self._agents.keys():
             await self._start(wanted[number])
 
@@ -133,7 +135,7 @@ class Collector:
                         version.version, compiled.evaluation, version.evaluation)  # fmt: skip
         channel = SteadyChannel(self._app)
         agent = self._app.agent(channel, name=f"version-{version.version}")(self._answering(compiled))
-        self._agents[version.version] = Agent(compiled, agent, channel)
+        self._agents[version.version] = Agent(version.plan, compiled, agent, channel)
         await agent.start()
         log.info("version %d (%s, %s) answers", version.version, version.definition, version.label)
 

@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import KafkaException
 
-from connector.deploy.catalog import MAIN, Catalog, Version
+from connector.deploy.catalog import MAIN, Catalog, Tributary, Version
 from connector.errors import Unavailable
 from connector.settings import Settings
 from schemas.codec import Codec
@@ -120,8 +121,20 @@ def versions_of(catalog: Catalog, stream: str) -> tuple[Version, ...]:
     if stream == MAIN:
         return tuple(v for v in catalog.versions if v.state in ("exposed", "retained") and not v.stopped_at)
     tributary = catalog.tributary(stream)
+    if tributary is not None and tributary.state == "taking_over" and tributary.overlays:
+        return _as_shadows(catalog, tributary)
     wanted = tributary.versions if tributary is not None else ()
     return tuple(v for v in catalog.versions if v.version in wanted and not v.stopped_at)
+
+
+def _as_shadows(catalog: Catalog, tributary: Tributary) -> tuple[Version, ...]:
+    """Versions that were overlaid still go by their shadows' numbers in the tributary, whose set never changes."""
+    shadows = {o.version: o.shadow for o in tributary.overlays}
+    return tuple(
+        replace(v, version=number)
+        for v in catalog.versions
+        if (number := shadows.get(v.version, v.version)) in tributary.versions and not v.stopped_at
+    )
 
 
 def stream_state(commit: Record | None, stream: str) -> Record | None:

@@ -23,6 +23,7 @@ from connector.deploy.requests import Moment, check_plans, decide
 from connector.merge.catalog import MAIN, Catalog
 from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge
+from connector.merge.overlay import Laying, landing_tributary
 from connector.merge.settle import Complete, settle
 from connector.merge.state import Merge, is_checkpoint, standing
 from connector.merge.stopped import Patience
@@ -37,6 +38,7 @@ from topologies.commits import Committer
 from topologies.compaction import Compactor
 from topologies.evaluated import Input, next_message
 from topologies.exits import ended
+from topologies.oplogs import CommittedOps
 from topologies.recovery import bring_rows_up, create_own_topics, last_state
 from topologies.schemas import Schemas
 from topologies.topics import Topics
@@ -72,6 +74,7 @@ class Process:
         self._progress: Followed | None = None
         self._requests = self._request_reader()
         self._inputs: dict[str, Input] = {}
+        self._laying: tuple[Laying, CommittedOps] | None = None
         self._wait = 0.0
         self.stopping = False
 
@@ -87,6 +90,7 @@ class Process:
             self._take_requests(draft)
             self._fill(draft)
             draft.rewrite(self._compactor.portion(draft.state))
+            self._lay(draft)
             draft.count(self.rows)
             settle(draft, now=_now(), complete=self._complete(), retain_ms=int(self._settings.retain_removed * 1000))
             if draft.changed:
@@ -178,6 +182,18 @@ class Process:
             if request["kind"] == "compact" and decision.outcome == "accepted":
                 self._compactor.wanted()
             draft.answer(decision.answer(request), decision.catalog, (message.offset() or 0) + 1)
+
+    def _lay(self, draft: Draft) -> None:
+        """Some of the overlays of the tributary that lands, if one does (rule D6)."""
+        tributary = landing_tributary(draft.state.catalog)
+        if tributary is None:
+            return
+        if self._laying is None:
+            self._laying = Laying(tributary), CommittedOps(self._settings, self._codec)
+        laying, oplogs = self._laying
+        if laying.portion(draft, self.rows, oplogs):
+            oplogs.close()
+            self._laying = None
 
     def _complete(self) -> Complete:
         """Which tables are complete, asked only while something is pending (rule D3)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from connector.deploy.catalog import Catalog, Version
-from connector.errors import BadConfig
+from connector.errors import BadConfig, Gap
 from connector.oplog.fold import Bucket, Fold
 from connector.oplog.ops import Op, bucket_name
 from connector.settings import Settings
@@ -18,6 +18,8 @@ from topologies.catalog import read_catalog
 from topologies.observe import decoded, observe, offset
 from topologies.schemas import Schemas
 from topologies.topics import Topics
+
+READ_PATIENCE = 0.05  # seconds to wait for as many ops as are wanted
 
 
 def fold_until(settings: Settings, ends: Mapping[int, int]) -> Fold:
@@ -61,6 +63,34 @@ def _exposed(catalog: Catalog, definition: str | None) -> list[Version]:
         known = ", ".join(d.name for d in active.definitions) if active else "none is deployed"
         raise BadConfig(f'no definition "{definition}" is active', hint=f"active: {known}")
     return [v for v in wanted if v.version in named]
+
+
+class CommittedOps:
+    """Op logs read on from where the last look ended."""
+
+    def __init__(self, settings: Settings, codec: Codec) -> None:
+        self._topics = Topics(settings.app)
+        self._codec = codec
+        self._reader = kafka.consumer(settings)
+        self._at: tuple[int, int] | None = None  # version, offset
+
+    def read(self, version: int, start: int, end: int, count: int) -> list[tuple[int, Op]]:
+        """Up to `count` ops from offset `start` on and before `end`, each with the offset behind it; none where
+        none has come within a while."""
+        if self._at != (version, start):
+            self._reader.assign([TopicPartition(self._topics.oplog(version), 0, start)])
+        found = []
+        for message in self._reader.consume(count, timeout=READ_PATIENCE):
+            error = message.error()
+            if error is None and offset(message) < end:
+                found.append((offset(message) + 1, cast(Op, decoded(self._codec, message))))
+            elif error is not None and error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+                raise Gap(f"offset {start} is not in the log any more", where=self._topics.oplog(version))
+        self._at = (version, found[-1][0] if found else start)
+        return found
+
+    def close(self) -> None:
+        self._reader.close()
 
 
 def follow_ops(

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "deploy": ("deploy", "deploy a sync config; reprocesses only what changed"),
     "cancel": ("cancel", "give the pending deploy up"),
     "rollback": ("rollback", "deploy again what was active before"),
+    "resume": ("resume", "let a stopped definition go on"),
     "history": ("history", "the deployments and what became of them"),
     "status": ("status", "positions, lag, deployments, definitions"),
     "buckets": ("buckets", "list buckets with rows, ops and checksums"),

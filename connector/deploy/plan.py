@@ -99,7 +99,7 @@ def make_plan(
     `sizes` are of all tables that any part may read; `counts`: version → (buckets, rows) as last committed.
     """
     changes = diff(active, wanted, pending=pending, retained=retained)
-    new = [change.part for change in changes if change.kind == "new" and isinstance(change.part, Part)]
+    new = [change.part for change in changes if change.kind in ("new", "reevaluated") and isinstance(change.part, Part)]
     tables = expanded({pattern for part in new for pattern in part.tables}, sizes)
     return Plan(
         base=base,

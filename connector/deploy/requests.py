@@ -13,12 +13,14 @@ from connector.definitions.patterns import expanded
 from connector.definitions.stored import loaded, stored
 from connector.deploy.diff import Deployed, PartChange, diff
 from connector.deploy.plan import planned
+from connector.deploy.resume import shadows, stopped_versions
 from connector.merge.catalog import (
     Catalog,
     Comparison,
     DeployedDefinition,
     DeployedPart,
     Deployment,
+    Overlay,
     ReplayEnd,
     Tributary,
     Version,
@@ -28,6 +30,7 @@ from connector.merge.catalog import (
     dropped,
     tributary_name,
 )
+from connector.merge.overlay import landing_tributary
 from connector.merge.pending import headed, staged, superseded
 
 Request = Mapping[str, Any]
@@ -65,6 +68,9 @@ def decide(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     if request["expires_at"] and moment.now > request["expires_at"]:
         return Decision("expired", f"{moment.now - request['expires_at']} ms too late", catalog.generation, catalog)
     decision = DECISIONS.get(request["kind"])
+    landing = landing_tributary(catalog)
+    if landing is not None and request["kind"] in ("deploy", "verify", "resume", "cancel"):
+        return _refused(catalog, f"generation {landing.generation} is being laid over its buckets: try again at once")
     if decision is None:
         return _refused(catalog, f'there is no request "{request["kind"]}"')
     return decision(catalog, request, moment)
@@ -150,6 +156,7 @@ def _begun(
     generation = catalog.next_generation
     numbers: dict[tuple[str, str, str], tuple[int, str]] = {}
     versions: list[Version] = []
+    overlays: list[Overlay] = []
     for change in changes:
         if not isinstance(change.part, Part):
             continue
@@ -157,18 +164,22 @@ def _begun(
         if change.kind == "new" or number is None:
             number = catalog.next_version + len(versions)
             versions.append(_version(change.part, number, config.evaluation, tributary_name(generation)))
+        elif change.kind == "reevaluated":
+            overlays.append(Overlay(catalog.next_version + len(versions), number))
+            anew = _version(change.part, overlays[-1].shadow, config.evaluation, tributary_name(generation))
+            versions.append(replace(anew, state="throwaway"))
         numbers[change.part.definition, change.part.kind, change.part.label] = (number, change.reason)
     definitions = tuple(_definition(d, config.options, numbers) for d in config.definitions)
     active, on_their_way = catalog.active, pending_deploys(catalog)
     for one in on_their_way:
-        if _same(one.definitions, definitions):
+        if one.evaluation == config.evaluation and _same(one.definitions, definitions):
             return Decision("unchanged", "the pending deployment has all of it", one.generation, catalog)
-    if active is not None and _same(active.definitions, definitions):
+    if active is not None and not overlays and _same(active.definitions, definitions):
         if not on_their_way:
             return Decision("unchanged", "the active deployment has all of it", active.generation, catalog)
         return Decision("accepted", "", active.generation, _in_place_of(catalog, active.generation, frozenset()))
     deployment = _deployment(generation, request, moment, config.evaluation, definitions)
-    tributary = _tributary(generation, versions, request) if versions else None
+    tributary = replace(_tributary(generation, versions, request), overlays=tuple(overlays)) if versions else None
     catalog = _in_place_of(catalog, generation, deployment.versions())
     return Decision("accepted", "", generation, staged(added(catalog, deployment, versions, tributary), generation))
 
@@ -269,7 +280,7 @@ def _verify(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     for deployment in _pending(catalog):
         return _refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
     generation, name = catalog.next_generation, tributary_name(catalog.next_generation)
-    originals = [v for v in catalog.versions if v.version in active.versions()]
+    originals = [v for v in catalog.versions if v.version in active.versions() and not v.stopped_at]
     numbers = {v.version: catalog.next_version + i for i, v in enumerate(originals)}
     copies = [replace(v, version=numbers[v.version], state="throwaway", stream=name, dropped_at=0) for v in originals]
     deployment = replace(
@@ -280,6 +291,25 @@ def _verify(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     return Decision(
         "accepted", "", generation, added(catalog, deployment, copies, _tributary(generation, copies, request))
     )
+
+
+def _resume(catalog: Catalog, request: Request, moment: Moment) -> Decision:
+    """A verify gives way; a deploy on its way does not, since it may have another version of the definition."""
+    name, active = request["definition"], catalog.active
+    known = [d.name for d in active.definitions] if active is not None else []
+    if active is None or name not in known:
+        return _refused(catalog, f'no definition "{name}" is active; active: {", ".join(known) or "none"}')
+    if not (stopped := stopped_versions(catalog, name)):
+        return Decision("unchanged", f'"{name}" is not stopped', active.generation, catalog)
+    for deployment in _pending(catalog):
+        if deployment.kind != "verify":
+            return _refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
+        catalog = dropped(catalog, deployment, "a resume came")
+    generation = catalog.next_generation
+    copies, overlays = shadows(stopped, catalog.next_version, tributary_name(generation))
+    deployment = replace(_deployment(generation, request, moment, active.evaluation, ()), path=name)
+    tributary = replace(_tributary(generation, copies, request), overlays=overlays)
+    return Decision("accepted", "", generation, added(catalog, deployment, copies, tributary))
 
 
 def _cancel(catalog: Catalog, request: Request, moment: Moment) -> Decision:
@@ -301,7 +331,8 @@ def _drop(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     deployment = catalog.deployment(generation)
     if deployment is None or deployment.state in ("dropped", "failed"):
         return Decision("unchanged", "it is gone", generation, catalog)
-    if not (deployment.pending or deployment.state == "aligned"):
+    landing = deployment.state == "aligned" and deployment.kind != "verify"
+    if landing or not (deployment.pending or deployment.state == "aligned"):
         return _refused(catalog, f"generation {generation} is {deployment.state}")
     return Decision("accepted", "", generation, dropped(catalog, deployment, "dropped on request"))
 
@@ -337,6 +368,7 @@ def _compact(catalog: Catalog, request: Request, moment: Moment) -> Decision:
 DECISIONS: Mapping[str, Callable[[Catalog, Request, Moment], Decision]] = {
     "deploy": _deploy,
     "verify": _verify,
+    "resume": _resume,
     "cancel": _cancel,
     "drop": _drop,
     "bounds": _bounds,

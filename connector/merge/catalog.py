@@ -16,7 +16,7 @@ VERIFY_PATIENCE_MS = 10 * 60 * 1000  # an aligned verify that nobody drops goes 
 
 DeploymentState = Literal["replaying", "catching_up", "aligned", "active", "retained", "dropped", "failed", "cancelled"]
 VersionState = Literal["pending", "exposed", "retained", "throwaway"]
-TributaryState = Literal["queued", "replaying", "catching_up", "aligned", "taking_over"]
+TributaryState = Literal["queued", "replaying", "catching_up", "aligned", "landing", "taking_over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +196,14 @@ class Catalog:
 
 def tributary_name(generation: int) -> str:
     return f"t{generation}"
+
+
+def shadows_of(catalog: Catalog, stream: str) -> Mapping[int, int]:
+    """Shadow → version of a stream whose overlays are laid: its process still answers by the shadows' numbers."""
+    tributary = catalog.tributary(stream)
+    if tributary is None or tributary.state != "taking_over":
+        return {}
+    return {o.shadow: o.version for o in tributary.overlays}
 
 
 def with_deployment(catalog: Catalog, deployment: Deployment) -> Catalog:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from connector.merge.catalog import Catalog, taken_over, with_rewind
+from connector.merge.catalog import Catalog, shadows_of, taken_over, with_rewind
 from connector.merge.judge import answering, awaits_takeover
 from connector.merge.rows import Changes, EvaluatedOutput, Rows
 from connector.merge.state import Counted, Evaluated, Merge, RejectedRow, Replayed, Stream
 from connector.merge.stopped import ENDLESS, Patience, stopped, stops
+from connector.merge.translate import translated
 from connector.oplog.ops import Op
 from connector.position import op_id
 
@@ -61,6 +62,7 @@ class Draft:
         since it walks the row state as last committed.
         """
         self.taken += 1
+        record = translated(record, shadows_of(self.state.catalog, stream))
         versions = answering(self.state, stream, record)
         if reasons := stops(self.state, record, versions, self._patience):
             self._stop(reasons, record)

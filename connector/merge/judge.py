@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from connector.merge.catalog import MAIN, Tributary, Version
-from connector.merge.state import Evaluated, Merge, ReplayRange
+from connector.merge.catalog import MAIN, Tributary, Version, shadows_of
+from connector.merge.state import Evaluated, Merge, ReplayRange, is_landing
 
 
 class Verdict(Enum):
@@ -23,7 +23,7 @@ def judge(state: Merge, stream: str, record: Evaluated) -> Verdict:
     if stream == MAIN:
         return _judge_main(state, record)
     tributary = state.catalog.tributary(stream)
-    if tributary is None or tributary.state == "aligned":
+    if tributary is None or tributary.state in ("aligned", "landing"):
         return Verdict.HOLD
     if record["replay"] is not None:
         return _judge_replay(state, tributary, record, record["replay"])
@@ -36,7 +36,8 @@ def answering(state: Merge, stream: str, record: Evaluated) -> frozenset[int]:
     A record of main also answers for versions that a tributary delivers after its switch: that is their
     take-over (rule D5).
     """
-    given = {e["version"]: e["evaluation"] for e in record["versions"]}
+    shadows = shadows_of(state.catalog, stream)
+    given = {shadows.get(e["version"], e["version"]): e["evaluation"] for e in record["versions"]}
     replay = record["replay"] is not None
     return frozenset(
         v.version
@@ -55,6 +56,8 @@ def awaits_takeover(version: Version) -> bool:
 
 def _judge_main(state: Merge, record: Evaluated) -> Verdict:
     taken = state.main.position
+    if is_landing(state.catalog):
+        return Verdict.HOLD
     if record["position"] <= taken:
         return Verdict.DROP
     if record["position"] > taken + 1:

@@ -15,7 +15,7 @@ AGAIN = "r"  # ends the name of a tributary whose replay has started over
 
 def started(catalog: Catalog, *, position: int, change_offset: int, now: int) -> Catalog:
     """Queued tributaries begin, the oldest first, while there are places: S0 is main's position in this commit."""
-    running = sum(t.pending or t.state == "taking_over" for t in catalog.tributaries)
+    running = sum(t.pending or t.state in ("landing", "taking_over") for t in catalog.tributaries)
     queued = [t for t in catalog.tributaries if t.state == "queued"]
     for tributary in queued[: max(0, PLACES - running)]:
         begun = replace(tributary, state="replaying", start=position, start_offset=change_offset, started_at=now)
@@ -28,7 +28,7 @@ def superseded(catalog: Catalog, older: Deployment, generation: int, wanted: Col
     generation, less the others (rule D2)."""
     mine = {t.name for t in catalog.tributaries if t.generation == older.generation}
     kept = [
-        replace(t, generation=generation, versions=versions)
+        replace(t, generation=generation, versions=versions, overlays=())
         if t.name in mine and (versions := tuple(v for v in t.versions if v in wanted))
         else t
         for t in catalog.tributaries

@@ -30,6 +30,9 @@ class Rows(Protocol):
     def of_table(self, version: int, table: str) -> Iterable[tuple[str, list[Entry]]]:
         """All rows of a table that have outputs in a version, with their source keys."""
 
+    def beyond(self, version: int, key: str, count: int) -> list[tuple[str, list[Entry]]]:
+        """Up to `count` rows of a version behind a source key, by rising key."""
+
     def bucket_rows(self, buckets: Sequence[tuple[int, str]]) -> list[int]:
         """How many rows each (version, bucket) has."""
 
@@ -77,6 +80,34 @@ class Changes:
             self._remove(key, entry, position)
         if changed:
             self.writes[key] = entries
+
+    def overlay(self, key: RowKey, before: list[Entry], op: Op, position: int) -> None:
+        """Of the row's outputs this one is to be as `op`, a PUT of another version, has it; the others stay."""
+        where = [op["bucket"], op["object_type"], op["object_id"]]
+        held = next((e for e in before if e[:3] == where), None)
+        digest = op["hash"].hex()
+        if held is not None and held[3] == digest:
+            return
+        output = EvaluatedOutput(
+            versions=[],
+            bucket=op["bucket"],
+            type=op["object_type"],
+            id=op["object_id"],
+            hash=op["hash"],
+            data=op["data"] or "",
+        )
+        entry = self._put(key, output, digest, held is None, position)
+        self.writes[key] = [*(e for e in before if e is not held), entry]
+
+    def thin(self, key: RowKey, before: list[Entry], kept: Sequence[Entry], position: int) -> None:
+        """Of the row's outputs only those stay that `kept`, the row in another version, has in the same places."""
+        wanted = {(e[0], e[1], e[2]) for e in kept}
+        left = [e for e in before if (e[0], e[1], e[2]) in wanted]
+        for entry in before:
+            if (entry[0], entry[1], entry[2]) not in wanted:
+                self._remove(key, entry, position)
+        if len(left) < len(before):
+            self.writes[key] = left
 
     def _put(self, key: RowKey, output: EvaluatedOutput, digest: str, added: bool, position: int) -> Entry:
         version, subkey = key

@@ -9,6 +9,7 @@ from connector.definitions.patterns import expanded, is_wildcard
 from connector.merge.catalog import Catalog, Deployment, aligned, expired, replayed, switched, with_deployment
 from connector.merge.draft import Draft
 from connector.merge.judge import scanned
+from connector.merge.overlay import is_laid, landing, resumed, to_land
 from connector.merge.pending import overdue, started
 from connector.merge.state import Merge, Wait, commit_record, is_checkpoint
 
@@ -21,7 +22,9 @@ def settle(draft: Draft, *, now: int, complete: Complete, retain_ms: int) -> Non
     draft.state = _with(draft.state, _due(draft.state, now))
     draft.state = _with(draft.state, _measured(draft.state, now))
     for deployment in draft.state.catalog.deployments:
-        if deployment.pending and ready(draft.state, deployment, complete):
+        if is_laid(draft.state.catalog, deployment) or (
+            deployment.pending and ready(draft.state, deployment, complete)
+        ):
             draft.state = _with(draft.state, _landed(draft.state, deployment, now, retain_ms))
             draft.state = _with(draft.state, expired(draft.state.catalog, now))
     draft.state = replace(draft.state, waits=tuple(_told(draft.state, complete)))
@@ -109,8 +112,12 @@ def _with(state: Merge, catalog: Catalog) -> Merge:
 
 def _landed(state: Merge, deployment: Deployment, now: int, retain_ms: int) -> Catalog:
     position, commit = state.main.position, state.number
+    if (tributary := to_land(state.catalog, deployment)) is not None:
+        return landing(state.catalog, tributary)
     if deployment.kind == "verify":
         return aligned(state.catalog, deployment, position=position, commit=commit, now=now)
+    if deployment.kind == "resume":
+        return resumed(state.catalog, deployment, position=position, commit=commit, now=now)
     return switched(state.catalog, deployment, position=position, commit=commit, now=now, dropped_at=now + retain_ms)
 
 

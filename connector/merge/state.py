@@ -187,7 +187,13 @@ def is_checkpoint(state: Merge) -> bool:
     exposed = state.catalog.advancing()
     level = all(state.versions[v.version].position == position for v in exposed)
     streams = {MAIN, *(v.stream for v in exposed)}
-    return level and not any(state.cursors.get(s) for s in streams) and at_boundary(state, position)
+    whole = not any(state.cursors.get(s) for s in streams) and not is_landing(state.catalog)
+    return level and whole and at_boundary(state, position)
+
+
+def is_landing(catalog: Catalog) -> bool:
+    """Overlays are being laid: buckets are half of one evaluation and half of another, and main waits (rule D6)."""
+    return any(t.state == "landing" for t in catalog.tributaries)
 
 
 def at_boundary(state: Merge, position: int) -> bool:
@@ -247,7 +253,7 @@ def recovered(commit: Mapping[str, Any], catalog: Catalog) -> Merge:
             position=s["position"],
             evaluated_offset=s["evaluated_offset"],
             change_offset=s["change_offset"],
-            boundary=commit["exposed"] and s["position"] == commit["position"],
+            boundary=(commit["exposed"] or is_landing(catalog)) and s["position"] == commit["position"],
             committed_at=commit["committed_at"],
             log_rows=commit["log_rows"],
             partitions={

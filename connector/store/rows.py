@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -44,6 +45,10 @@ class RowState:
         prefix = _row_key(version, f"[{orjson.dumps(table).decode()},")
         for key, value in Cursor(self._db).items(prefix, after(prefix)):
             yield key[ROW.size :].decode(), orjson.loads(value)
+
+    def beyond(self, version: int, key: str, count: int) -> list[tuple[str, list[Entry]]]:
+        found = Cursor(self._db).items(_row_key(version, key) + b"\0", ROW.pack(b"r", version + 1))
+        return [(name[ROW.size :].decode(), orjson.loads(value)) for name, value in islice(found, count)]
 
     def bucket_rows(self, buckets: Sequence[RowKey]) -> list[int]:
         found = self._get([_bucket_key(version, bucket) for version, bucket in buckets])

@@ -108,9 +108,10 @@ def test_parameter_queries_in_another_order_keep_their_indexes() -> None:
     ]
 
 
-def test_another_evaluation_is_a_change_of_everything() -> None:
+def test_another_evaluation_keeps_the_buckets_and_evaluates_everything_anew() -> None:
+    """Rule D6."""
     changes = diff(deployed(config(lists=LISTS)), config(edition=2, lists=LISTS))
-    assert [change.kind for change in changes] == ["new", "removed"]
+    assert [(change.kind, change.version) for change in changes] == [("reevaluated", 1)]
     assert changes[0].reason.startswith("old: evaluation ")
 
 

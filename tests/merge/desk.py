@@ -16,6 +16,7 @@ from connector.merge.assembly import Assembly
 from connector.merge.catalog import MAIN, Catalog
 from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge
+from connector.merge.overlay import Laying, landing_tributary
 from connector.merge.rows import Entry, RowKey
 from connector.merge.settle import finish, settle
 from connector.merge.state import Evaluated, Merge, recovered
@@ -40,6 +41,9 @@ class DictRows:
             if v == version and orjson.loads(key)[0] == table:
                 yield key, entries
 
+    def beyond(self, version: int, key: str, count: int) -> list[tuple[str, list[Entry]]]:
+        return sorted((k, entries) for (v, k), entries in self.rows.items() if v == version and k > key)[:count]
+
     def bucket_rows(self, buckets: Sequence[RowKey]) -> list[int]:
         return [self.buckets.get(bucket, 0) for bucket in buckets]
 
@@ -52,6 +56,17 @@ class DictRows:
             self.buckets[bucket] = count
             if not count:
                 del self.buckets[bucket]
+
+
+@dataclass
+class DictLogs:
+    """Op logs in lists; same interface as topologies.oplogs.CommittedOps."""
+
+    oplogs: Mapping[int, Sequence[Op]]
+
+    def read(self, version: int, start: int, end: int, count: int) -> list[tuple[int, Op]]:
+        found = self.oplogs.get(version, [])[start : min(end, start + count)]
+        return [(start + n, op) for n, op in enumerate(found, 1)]
 
 
 @dataclass
@@ -72,6 +87,7 @@ class Desk:
         self.rows = DictRows()
         self.read: dict[str, int] = {}
         self.assemblies: dict[str, Assembly] = {}
+        self.laying: Laying | None = None
         self.state = Merge().with_catalog(self.catalog)
 
     def feed(self, *records: Evaluated) -> None:
@@ -85,6 +101,7 @@ class Desk:
         self.rows = rebuilt(self.oplogs)
         self.read = {}
         self.assemblies = {}
+        self.laying = None
 
     def run(self) -> None:
         """Until nothing moves any more."""
@@ -95,6 +112,7 @@ class Desk:
         """One draft, from taking to the store; `crash` is "before" or "after" its Kafka transaction commits."""
         draft = Draft(self.state, patience=self.patience, now=self.now)
         moved = self._fill(draft)
+        moved = self._lay(draft) or moved
         draft.count(self.rows)
         settle(draft, now=self.now, complete=self.complete, retain_ms=1000)
         if not draft.changed:
@@ -126,6 +144,15 @@ class Desk:
                     break
                 moved = True
         return moved
+
+    def _lay(self, draft: Draft) -> bool:
+        tributary = landing_tributary(draft.state.catalog)
+        if tributary is None:
+            return False
+        self.laying = self.laying or Laying(tributary)
+        if self.laying.portion(draft, self.rows, DictLogs(self.oplogs)):
+            self.laying = None
+        return True
 
     def _step(self, draft: Draft, stream: str) -> bool:
         at = self.read.setdefault(stream, self.state.streams[stream].evaluated_offset)

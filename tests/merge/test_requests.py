@@ -129,6 +129,25 @@ def test_a_retained_version_that_missed_an_answer_does_not_come_back() -> None:
     assert [v.version for v in decision.catalog.versions] == [1, 2, 3]
 
 
+def test_other_options_evaluate_every_part_anew_into_the_same_buckets() -> None:
+    """Rule D6."""
+    catalog = active(TWO)
+    decision = deploy(catalog, f"config:\n  edition: 2\n{TWO}")
+    pending, entry = decision.catalog.deployments[-1], decision.catalog.tributaries[-1]
+    assert (decision.outcome, pending.versions()) == ("accepted", {1, 2})
+    assert [(o.shadow, o.version) for o in entry.overlays] == [(3, 1), (4, 2)]
+    assert [(v.version, v.state) for v in decision.catalog.versions if v.stream == entry.name] == [
+        (3, "throwaway"),
+        (4, "throwaway"),
+    ]
+    again = deploy(decision.catalog, f"config:\n  edition: 2\n{TWO}")
+    assert (again.outcome, again.reason) == ("unchanged", "the pending deployment has all of it")
+    back = deploy(decision.catalog, TWO)
+    assert [(v.version, v.state) for v in back.catalog.versions] == [(1, "exposed"), (2, "exposed")]
+    mixed = deploy(decision.catalog, f"config:\n  edition: 2\n{ONE}").catalog
+    assert [(o.shadow, o.version) for t in mixed.tributaries if t.pending for o in t.overlays] == [(5, 1)]
+
+
 def test_a_cancel_leaves_the_active_deployment_as_it_was() -> None:
     """Law 10."""
     catalog = active(ONE)

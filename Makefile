@@ -23,9 +23,11 @@ $(READY): requirements.lock pyproject.toml connector/local/artifacts.txt
 test: setup
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The long fault runs, of which `test` has a short slice.
+# The long fault runs, of which `test` has a short slice; then random scenarios under random disruptions.
+MINUTES ?= 60
 soak: setup
 	@$(BIN)/python -m pytest -m soak
+	@$(BIN)/python -m tests.scenarios --minutes $(MINUTES)
 
 # The reference's recorded cases, where their folder is there.
 CASES ?= ../shared/cases

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,33 +9,17 @@ import pytest
 
 from connector.errors import SynclineError
 from connector.local.stack import Stack
-from tests import containers, worlds
-
-ROOT = Path(__file__).parent.parent
+from tests import containers, stacks, worlds
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack | containers.ContainerStack]:
     """The session's stack, in containers where a Docker engine answers. Tests may break it; `source` mends it."""
-    if containers.engine_answers():
-        with containers.running(ROOT) as contained:
-            yield contained
-        return
-    folder = tempfile.mkdtemp(prefix="syncline-test-")
-    reaper = subprocess.Popen(
-        [sys.executable, "-m", "tests.reaper", folder], stdin=subprocess.PIPE, cwd=ROOT, start_new_session=True
-    )
     try:
-        local = Stack(folder)
-        try:
-            local.up()
-        except SynclineError as error:
-            pytest.fail(error.report())
-        yield local
-    finally:
-        assert reaper.stdin is not None
-        reaper.stdin.close()
-        reaper.wait(timeout=120)
+        with stacks.running() as running:
+            yield running
+    except SynclineError as error:
+        pytest.fail(error.report())
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,100 @@
+"""Random scenarios under random disruptions until the time is up, or one run again.
+
+python -m tests.scenarios --minutes 60
+python -m tests.scenarios --seed 17 [--steps change_one×kill_merge,…]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from tests import stacks, worlds
+from tests.scenarios.disruptions import DISRUPTIONS
+from tests.scenarios.run import Failed, Step, drawn, parsed, run
+from tests.scenarios.scripts import SCRIPTS
+
+
+class Soak:
+    """Runs one after another on one stack, and what came of them."""
+
+    def __init__(self, stack: Any) -> None:
+        self._stack = stack
+        self._janitor = worlds.Janitor()
+        self.seen: Counter[Step] = Counter()
+        self.runs = 0
+        self.failures: list[str] = []
+
+    def run(self, seed: int, steps: Sequence[Step]) -> None:
+        """One run in a world of its own; its folder is kept where it failed."""
+        folder = Path(tempfile.mkdtemp(prefix=f"syncline-soak-{seed}-"))
+        source = worlds.create(self._stack.heal(), folder)
+        self.runs += 1
+        print(f"seed {seed}", flush=True)
+        try:
+            with (folder / "report.txt").open("w") as report, redirect_stdout(report):
+                run(source, self._stack, folder, seed, steps, say=_say)
+        except Failed as failure:
+            (folder / "traceback.txt").write_text(traceback.format_exc())
+            self.failures.append(f"{failure}\nlogs: {folder}")
+            print(f"FAILED {failure}\nlogs: {folder}", flush=True)
+        else:
+            self.seen.update(steps)
+            shutil.rmtree(folder, ignore_errors=True)
+        self._janitor.drop(source, self._stack.heal())
+
+    def finish(self) -> None:
+        self._stack.heal()
+        self._janitor.finish()
+
+    def summary(self) -> str:
+        scripts = Counter(step.script for step in self.seen.elements())
+        disruptions = Counter(step.disruption for step in self.seen.elements())
+        lines = [
+            f"{self.runs} runs, {self.seen.total()} steps passed, {len(self.failures)} runs failed",
+            f"{len(self.seen)} pairs of scenario × disruption",
+            f"scenarios {len(scripts)} of {len(SCRIPTS)}: {_counted(scripts)}",
+            f"disruptions {len(disruptions)} of {len(DISRUPTIONS)}: {_counted(disruptions)}",
+            f"not seen: {', '.join(sorted(DISRUPTIONS.keys() - disruptions)) or 'none'}",
+        ]
+        return "\n".join([*lines, *(f"FAILED {failure}" for failure in self.failures)])
+
+
+def _counted(found: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.scenarios", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=0.0, help="go on until these are over")
+    parser.add_argument("--seed", type=int, help="of the first run; default: a random one")
+    parser.add_argument("--steps", type=parsed, help="SCENARIO×DISRUPTION,… instead of those drawn")
+    args = parser.parse_args()
+    seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)
+    until = time.monotonic() + args.minutes * 60
+    with stacks.running() as stack:
+        soak = Soak(stack)
+        while soak.runs == 0 or time.monotonic() < until:
+            soak.run(seed, args.steps or drawn(seed))
+            seed += 1
+        soak.finish()
+    print(soak.summary())
+    return 1 if soak.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

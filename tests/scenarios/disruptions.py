@@ -1,0 +1,433 @@
+"""The disruptions: what happens to workers, servers, source and topics while a script runs.
+
+Each is a context manager: it begins with the block, and is over, though perhaps not recovered from, when it ends.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, ResourceType
+
+from tests.integration.pipeline import WORKERS, eventually
+from tests.integration.sequencing import connect_call
+from tests.integration.test_set_back import KEEP_LOG, offset, set_back
+from tests.scenarios.points import ALWAYS, DURING_A_DEPLOY, SELDOM
+from tests.scenarios.world import PATIENCE, World
+from topologies import kafka, topics
+from topologies.exits import FENCED
+
+ASLEEP = 14.0  # seconds: past the session time-out (6) and the transaction time-out (12)
+FULL = 4096  # bytes: no file of a store may grow beyond it
+ROWS = 30_000  # of a large transaction
+HUGE = 1_000_000
+
+PATIENT = {name: topics.snapshot(0)[name] for name in ("min.compaction.lag.ms", "delete.retention.ms")}
+
+Apply = Callable[[World, random.Random], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Disruption:
+    """`weight`: how often it is drawn. `spares_streams`: main's offsets must not go back meanwhile."""
+
+    apply: Apply
+    weight: float = 1.0
+    spares_streams: bool = False
+
+
+# -- processes -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def nothing(world: World, chance: random.Random) -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def background(act: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Do it beside the block. It ends early when its event is set; what it raises is raised after the block."""
+    over, failures = threading.Event(), []
+
+    def run() -> None:
+        try:
+            act(over)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(PATIENCE + 60)
+    assert not thread.is_alive(), "the disruption does not end"
+    if failures:
+        raise failures[0]
+
+
+def killed_at(module: str, point: str) -> Apply:
+    @contextmanager
+    def apply(world: World, chance: random.Random) -> Iterator[None]:
+        with _ordered(world, chance, module, point, "kill"):
+            yield
+
+    return apply
+
+
+def frozen_at(module: str, point: str) -> Apply:
+    """Stopped at the point, and let go on when its session and its transaction are over."""
+
+    @contextmanager
+    def apply(world: World, chance: random.Random) -> Iterator[None]:
+        def wake(over: threading.Event) -> None:
+            while not (sleepers := [w for w in world.pipeline.workers(module) if _stopped(w)]):
+                if over.wait(0.1):
+                    return
+            time.sleep(ASLEEP)
+            for sleeper in sleepers:
+                with suppress(psutil.NoSuchProcess):
+                    sleeper.send_signal(signal.SIGCONT)
+
+        try:
+            with background(wake), _ordered(world, chance, module, point, "stop"):
+                yield
+        finally:
+            world.pipeline.send(module, signal.SIGCONT)  # one that got there at the very end
+
+    return apply
+
+
+@contextmanager
+def _ordered(world: World, chance: random.Random, module: str, point: str, action: str) -> Iterator[None]:
+    """The order stands until somebody gets to the point, or the block has ended where that is not sure to happen."""
+    certain = point in ALWAYS.get(module, ())
+    with ExitStack() as stack:
+        if point == "stream.after_announcement":
+            stack.enter_context(world.writer.quiet())  # main announces where the source is idle
+        unfinished = world.order.with_suffix(".new")
+        unfinished.write_text(f"{point} {action} {chance.randrange(4) if certain else 0}")
+        unfinished.rename(world.order)
+        if point in SELDOM["merge"] or point == "sequence.after_fence":
+            world.pipeline.send(module, signal.SIGKILL)
+        try:
+            yield
+            if certain and point != "sequence.after_rejected":
+                eventually(lambda: not world.order.exists(), within=PATIENCE, what=f"somebody gets to {point}")
+        finally:
+            world.order.unlink(missing_ok=True)
+
+
+def _stopped(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_STOPPED)
+    return False
+
+
+def killed(module: str) -> Apply:
+    """At some moments."""
+
+    @contextmanager
+    def apply(world: World, chance: random.Random) -> Iterator[None]:
+        pauses = [chance.uniform(0.1, 3.0) for _ in range(chance.randrange(1, 4))]
+
+        def kill(over: threading.Event) -> None:
+            for pause in pauses:
+                over.wait(pause)
+                world.pipeline.send(module, signal.SIGKILL)
+
+        with background(kill):
+            yield
+
+    return apply
+
+
+def frozen(module: str) -> Apply:
+    @contextmanager
+    def apply(world: World, chance: random.Random) -> Iterator[None]:
+        pause = chance.uniform(0.1, 3.0)
+
+        def freeze(over: threading.Event) -> None:
+            over.wait(pause)
+            sleepers = world.pipeline.workers(module)
+            for number in (signal.SIGSTOP, signal.SIGCONT):
+                for sleeper in sleepers:
+                    with suppress(psutil.NoSuchProcess):
+                        sleeper.send_signal(number)
+                if number == signal.SIGSTOP:
+                    time.sleep(ASLEEP)
+
+        with background(freeze):
+            yield
+
+    return apply
+
+
+def zombie(module: str) -> Apply:
+    """A worker sleeps, another node's takes its place, then it wakes: fenced, it exits, and comes back."""
+
+    @contextmanager
+    def apply(world: World, chance: random.Random) -> Iterator[None]:
+        (sleeper,) = eventually(lambda: world.pipeline.workers(module), what=f"{module} runs")
+        sleeper.send_signal(signal.SIGSTOP)
+        names = yaml.safe_load(world.settings.path.read_text())
+        file = world.folder / "other.yaml"
+        file.write_text(yaml.safe_dump(names | {"state": str(world.folder / "other")}))
+        with (world.folder / f"other-{module}.log").open("ab") as log:
+            other = subprocess.Popen(
+                [sys.executable, "-m", f"topologies.{module}", "--settings", str(file)], stdout=log, stderr=log
+            )
+        try:
+            number = world.newest_commit()
+            eventually(
+                lambda: other.poll() is not None or world.newest_commit() > number + 3,
+                within=PATIENCE,
+                what="checkpoints go on",
+            )
+            assert other.poll() is None, f"the other {module} has ended with {other.returncode}"
+            yield
+            sleeper.send_signal(signal.SIGCONT)
+            eventually(lambda: other.poll() is not None, within=PATIENCE, what=f"the other {module} is fenced")
+            assert other.returncode == FENCED, f"the other {module} ended with {other.returncode}, not fenced"
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                sleeper.send_signal(signal.SIGCONT)
+            if other.poll() is None:
+                other.kill()
+            other.wait(10)
+
+    return apply
+
+
+@contextmanager
+def disk_full(world: World, chance: random.Random) -> Iterator[None]:
+    """No file of merge and replica may grow: as on a full disk their writes fail. A new process may again."""
+    modules = ("merge", "replica")
+    victims = [worker for module in modules for worker in world.pipeline.workers(module)]
+    for victim in victims:
+        with suppress(psutil.NoSuchProcess):
+            victim.rlimit(psutil.RLIMIT_FSIZE, (FULL, FULL))
+    yield
+    eventually(
+        lambda: not any(v.is_running() and not _stopped(v) for v in victims),
+        within=PATIENCE,
+        what="merge and replica have ended",
+    )
+
+
+# -- servers ---------------------------------------------------------------------------------------------------------
+
+
+def server(name: str, away: str, seconds: float) -> Apply:
+    """A server is killed, ended or frozen for some seconds."""
+
+    @contextmanager
+    def apply(world: World, chance: random.Random) -> Iterator[None]:
+        pause = chance.uniform(0.0, 2.0)
+
+        def disturb(over: threading.Event) -> None:
+            over.wait(pause)
+            getattr(world.stack, away)(name)
+            time.sleep(seconds)
+            world.stack.heal()
+
+        with background(disturb):
+            yield
+        _connector_runs(world)
+
+    return apply
+
+
+def _connector_runs(world: World) -> None:
+    """A person's part: Connect does not start a failed task again by itself."""
+
+    def running() -> bool:
+        status = connect_call(world.settings, "GET", "/status")
+        tasks = status["tasks"]
+        if any(task["state"] == "FAILED" for task in tasks):
+            connect_call(world.settings, "POST", "/restart?includeTasks=true&onlyFailed=true")
+        return bool(tasks) and all(task["state"] == "RUNNING" for task in tasks)
+
+    eventually(running, within=PATIENCE, what="the connector runs")
+
+
+@contextmanager
+def task_restarted(world: World, chance: random.Random) -> Iterator[None]:
+    connect_call(world.settings, "POST", "/restart?includeTasks=true")
+    yield
+    _connector_runs(world)
+
+
+@contextmanager
+def set_back_inside_a_transaction(world: World, chance: random.Random) -> Iterator[None]:
+    """A large transaction passes; then the connector is set back to an offset that it committed inside it."""
+    config = connect_call(world.settings, "GET", "/config")
+    if config.get("lsn.flush.mode") != "manual":
+        connect_call(world.settings, "PUT", "/config", json=config | KEEP_LOG)
+        _connector_runs(world)
+    places: list[dict[str, Any]] = []
+
+    def watch(over: threading.Event) -> None:
+        while not over.wait(0.05):
+            with suppress(httpx.HTTPError, AssertionError):
+                place = offset(world.source)
+                if place and "snapshot" not in place and place not in places:
+                    places.append(place)
+
+    with background(watch):
+        world.writer.alone(_large(chance, ROWS // 3), _large(chance, ROWS // 3))
+        yield
+    inside = [place for place in places if "transaction_id" in place] or places
+    if inside:
+        set_back(world.source, chance.choice(inside))
+        _connector_runs(world)
+
+
+def _large(chance: random.Random, rows: int) -> str:
+    first = chance.randrange(1, 2000) * 1_000_000
+    return (
+        f"INSERT INTO todos SELECT {first} + n, 'l' || 1 + n % 40, 'Large ' || n, n % 2 = 0, n / 8.0, '{{}}'"
+        f" FROM generate_series(1, {rows}) n ON CONFLICT DO NOTHING;"
+        f" DELETE FROM todos WHERE id BETWEEN {first + rows // 10} AND {first + rows}"
+    )
+
+
+def transaction_of(rows: int) -> Apply:
+    """Inserted and nearly all deleted again, in one transaction."""
+
+    @contextmanager
+    def apply(world: World, chance: random.Random) -> Iterator[None]:
+        world.writer.alone(_large(chance, rows // 2))
+        yield
+
+    return apply
+
+
+# -- topics and source -----------------------------------------------------------------------------------------------
+
+
+def cleaner(**config: str) -> Apply:
+    """The log cleaner takes from the snapshot topics what it may, as soon as it can."""
+    eager = {
+        "delete.retention.ms": PATIENT["delete.retention.ms"],
+        "segment.ms": "1000",
+        "min.compaction.lag.ms": "0",
+        "min.cleanable.dirty.ratio": "0.001",
+    } | config
+
+    @contextmanager
+    def apply(world: World, chance: random.Random) -> Iterator[None]:
+        _configure(world, eager, AlterConfigOpType.SET)
+        try:
+            yield
+        finally:
+            _configure(world, eager, AlterConfigOpType.DELETE)
+            _configure(world, PATIENT, AlterConfigOpType.SET)
+
+    return apply
+
+
+@contextmanager
+def tombstones_expired(world: World, chance: random.Random) -> Iterator[None]:
+    """Deletes of long ago are gone from the snapshot topics when a replay begins."""
+    world.writer.alone("DELETE FROM todos WHERE id % 3 = 0")
+    with cleaner(**{"delete.retention.ms": "0"})(world, chance):
+        time.sleep(5.0)  # the cleaner's pace; how far it comes is the input
+    yield
+
+
+def _configure(world: World, config: dict[str, str], how: AlterConfigOpType) -> None:
+    admin = kafka.admin(world.settings)
+    prefix = f"{world.settings.app}.snapshot."
+    names = [name for name in admin.list_topics(timeout=20).topics if name.startswith(prefix)]
+    entries = [ConfigEntry(name, value, incremental_operation=how) for name, value in config.items()]
+    resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries) for topic in names]
+    for done in admin.incremental_alter_configs(resources).values():
+        done.result(20)
+
+
+@contextmanager
+def partitions_added(world: World, chance: random.Random) -> Iterator[None]:
+    admin = kafka.admin(world.settings)
+    topic = f"{world.settings.topic_prefix}.public.{chance.choice(('todos', 'lists', 'mark_a'))}"
+    count = len(admin.list_topics(topic, timeout=20).topics[topic].partitions)
+    for done in admin.create_partitions([NewPartitions(topic, count + 1)]).values():
+        done.result(20)
+    connect_call(world.settings, "POST", "/restart?includeTasks=true")  # its producer learns of them
+    yield
+    _connector_runs(world)
+
+
+@contextmanager
+def key_widened(world: World, chance: random.Random) -> Iterator[None]:
+    world.source.sql(f"ALTER TABLE mark_{chance.choice('abc')} ALTER COLUMN id TYPE bigint")
+    yield
+
+
+@contextmanager
+def clock_jumps(world: World, chance: random.Random) -> Iterator[None]:
+    """The wall clock of all workers and commands goes back five minutes, then two ahead, then it is right."""
+
+    def jump(over: threading.Event) -> None:
+        for seconds in (-300, 120):
+            _set_clock(world.clock, seconds)
+            over.wait(chance.uniform(1.0, 4.0))
+        _set_clock(world.clock, 0)
+
+    with background(jump):
+        yield
+
+
+def _set_clock(file: Path, seconds: float) -> None:
+    unfinished = file.with_suffix(".new")
+    unfinished.write_text(str(seconds))
+    unfinished.rename(file)
+
+
+def _points() -> Iterator[tuple[str, Disruption]]:
+    """Each point twice: killed and frozen there. All of them together are drawn as often as all the rest."""
+    reached = [
+        (module, point) for group in (ALWAYS, DURING_A_DEPLOY, SELDOM) for module, ps in group.items() for point in ps
+    ]
+    for module, point in reached:
+        if point != "sequence.before_signal":  # only where a table is read again
+            yield f"kill_{point}", Disruption(killed_at(module, point), 0.6)
+            yield f"freeze_{point}", Disruption(frozen_at(module, point), 0.2)
+
+
+DISRUPTIONS: dict[str, Disruption] = {
+    "nothing": Disruption(nothing, spares_streams=True),
+    **dict(_points()),
+    **{f"kill_{module}": Disruption(killed(module)) for module in WORKERS},
+    **{f"freeze_{module}": Disruption(frozen(module), 0.5) for module in WORKERS},
+    "zombie_sequence": Disruption(zombie("sequence"), 0.5),
+    "zombie_merge": Disruption(zombie("merge"), 0.5),
+    "disk_full": Disruption(disk_full),
+    "broker_killed": Disruption(server("kafka", "kill", 0.5)),
+    "broker_restarted": Disruption(server("kafka", "end", 0.5)),
+    "connect_killed": Disruption(server("connect", "kill", 0.5), 0.5),
+    "registry_away": Disruption(server("registry", "stop", 8.0)),
+    "task_restarted": Disruption(task_restarted, spares_streams=True),
+    "set_back_inside_a_transaction": Disruption(set_back_inside_a_transaction, spares_streams=True),
+    "large_transaction": Disruption(transaction_of(ROWS), spares_streams=True),
+    "huge_transaction": Disruption(transaction_of(HUGE), 0.1, spares_streams=True),
+    "forced_cleaner": Disruption(cleaner(), spares_streams=True),
+    "tombstones_expired": Disruption(tombstones_expired, spares_streams=True),
+    "partitions_added": Disruption(partitions_added, spares_streams=True),
+    "key_widened": Disruption(key_widened, spares_streams=True),
+    "clock_jumps": Disruption(clock_jumps, spares_streams=True),
+}

@@ -1,0 +1,77 @@
+"""A run: scenarios one after another in one world, each under a disruption, then the oracle; all of it by seed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.scenarios.disruptions import DISRUPTIONS
+from tests.scenarios.scripts import SCRIPTS
+from tests.scenarios.world import World, world
+from tests.worlds import Source
+
+STEPS = 5  # of a drawn run, the first deploy among them
+RETAIN = (3600.0, 3600.0, 2.0)  # seconds; the last one makes a way back a replay
+
+
+class Step(NamedTuple):
+    """A scenario and what disturbs it."""
+
+    script: str
+    disruption: str
+
+    def __str__(self) -> str:
+        return f"{self.script}×{self.disruption}"
+
+
+class Failed(Exception):
+    """A step of a run did not end as it must."""
+
+
+def drawn(seed: int) -> tuple[Step, ...]:
+    """The steps of a seed."""
+    chance = random.Random(seed)
+    names, weights = list(DISRUPTIONS), [d.weight for d in DISRUPTIONS.values()]
+    disruptions = chance.choices(names, weights, k=STEPS)
+    scripts = ["first_deploy", *chance.choices([s for s in SCRIPTS if s != "first_deploy"], k=STEPS - 1)]
+    return tuple(map(Step, scripts, disruptions))
+
+
+def parsed(text: str) -> tuple[Step, ...]:
+    """Steps as a command names them: SCENARIO×DISRUPTION,… (an x will do)."""
+    steps = [Step(*one.replace("×", " ").split()) for one in text.split(",")]
+    for step in steps:
+        assert step.script in SCRIPTS, f"no scenario {step.script}: {', '.join(SCRIPTS)}"
+        assert step.disruption in DISRUPTIONS, f"no disruption {step.disruption}: {', '.join(DISRUPTIONS)}"
+    return tuple(steps)
+
+
+def run(
+    source: Source, stack: Any, folder: Path, seed: int, steps: Sequence[Step], *, say: Callable[[str], object] = print
+) -> None:
+    """Do the steps. Raises Failed with the command that does them again."""
+    again = f"python -m tests.scenarios --seed {seed} --steps {','.join(map(str, steps))}"
+    step: Step | str = "start"
+    try:
+        with world(source, stack, folder, seed, retain=random.Random(seed).choice(RETAIN)) as made:
+            for number, step in enumerate(steps):
+                began = time.monotonic()
+                _disturb(made, step, random.Random(f"{seed}.{number}"))
+                done = time.monotonic()
+                made.check()
+                say(f"  {step}: {done - began:.1f} s, judged in {time.monotonic() - done:.1f} s")
+            made.check_replica()
+    except Exception as error:
+        raise Failed(f"{step}: {error}\nagain: {again}") from error
+
+
+def _disturb(made: World, step: Step, chance: random.Random) -> None:
+    disruption = DISRUPTIONS[step.disruption]
+    made.begin()
+    with disruption.apply(made, chance):
+        SCRIPTS[step.script](made, chance)
+    if not disruption.spares_streams:
+        made.offsets.forget()

@@ -1,0 +1,34 @@
+"""The slice of the soak that is in `make test`: a few scenarios under disruptions that differ as much as they can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.disruptions import DISRUPTIONS
+from tests.scenarios.run import STEPS, drawn, parsed, run
+from tests.scenarios.scripts import SCRIPTS
+from tests.worlds import Source
+
+SLICES = (
+    "first_deploy×kill_sequence.before_commit,change_one×kill_replay.after_chunk,rollback×kill_merge.after_catalog",
+    "first_deploy×kill_merge.after_commit,swap_names×nothing,several_in_a_row×kill_stream.after_write",
+)
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("steps", SLICES, ids=("replay", "switch"))
+def test_scenarios_under_disruptions(source: Source, stack: Any, tmp_path: Path, steps: str) -> None:
+    """Laws 1 to 5 and 8 to 10, judged straight from Postgres after each step."""
+    run(source, stack, tmp_path, 1, parsed(steps))
+
+
+def test_a_seed_always_draws_the_same() -> None:
+    runs = [drawn(seed) for seed in range(200)]
+    assert runs == [drawn(seed) for seed in range(200)]
+    assert {len(steps) for steps in runs} == {STEPS}
+    assert {step.script for steps in runs for step in steps} == SCRIPTS.keys()
+    assert len({step.disruption for steps in runs for step in steps}) > len(DISRUPTIONS) * 0.9
+    assert all(parsed(",".join(map(str, steps))) == steps for steps in runs)

@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from connector.definitions.patterns import expanded, is_wildcard
-from connector.merge.catalog import Catalog, Deployment, aligned, expired, replayed, switched, with_deployment
+from connector.merge.catalog import (
+    Catalog,
+    Deployment,
+    Version,
+    aligned,
+    expired,
+    failed,
+    replayed,
+    switched,
+    with_deployment,
+)
 from connector.merge.draft import Draft
 from connector.merge.judge import scanned
 from connector.merge.overlay import is_laid, landing, resumed, to_land
@@ -27,15 +37,47 @@ def settle(draft: Draft, *, now: int, complete: Complete, retain_ms: int) -> Non
         ):
             draft.state = _with(draft.state, _landed(draft.state, deployment, now, retain_ms))
             draft.state = _with(draft.state, expired(draft.state.catalog, now))
+    draft.state = _with(draft.state, _dated(draft, now))
     draft.state = replace(draft.state, waits=tuple(_told(draft.state, complete)))
 
 
 def _due(state: Merge, now: int) -> Catalog:
     """What time and places decide, whatever stands ready."""
     main = state.main
-    return started(
-        expired(overdue(state.catalog, now), now), position=main.position, change_offset=main.change_offset, now=now
-    )
+    catalog = expired(overdue(_hopeless(state), now), now)
+    return started(catalog, position=main.position, change_offset=main.change_offset, now=now)
+
+
+def _hopeless(state: Merge) -> Catalog:
+    """A deployment that waits for a retained version which has missed an answer would wait for ever: it fails."""
+    catalog = state.catalog
+    for deployment in catalog.deployments:
+        missed = next((v for v in _coming_back(state, deployment) if _has_missed(state, v)), None)
+        if missed is not None:
+            at = state.versions[missed.version].position
+            reason = f"version {missed.version}, which was to come back, missed its answer at position {at + 1}"
+            catalog = failed(catalog, deployment, reason)
+    return catalog
+
+
+def _coming_back(state: Merge, deployment: Deployment) -> list[Version]:
+    wanted = deployment.versions() if deployment.pending else frozenset()
+    return [v for v in state.catalog.versions if v.version in wanted and v.state == "retained"]
+
+
+def _has_missed(state: Merge, version: Version) -> bool:
+    """Its stream is past it, and what a stream has passed it does not answer for again (rule M1)."""
+    return state.versions[version.version].position < state.streams[version.stream].position
+
+
+def _dated(draft: Draft, now: int) -> Catalog:
+    """What is pending no more since the last commit has ended then."""
+    catalog = draft.state.catalog
+    for deployment in catalog.deployments:
+        known = draft.base.catalog.deployment(deployment.generation)
+        if not deployment.pending and (known is None or known.pending):
+            catalog = with_deployment(catalog, replace(deployment, ended_at=now))
+    return catalog
 
 
 def ready(state: Merge, deployment: Deployment, complete: Complete) -> bool:
@@ -59,12 +101,10 @@ def waits(state: Merge, deployment: Deployment, complete: Complete) -> Iterator[
         yield from _incomplete(
             {p for v in state.catalog.versions if v.version in own for p in v.tables}, complete, position
         )
-    wanted = deployment.versions()
-    for version in state.catalog.versions:
-        if version.version in wanted and version.state == "retained":  # comes back: it may lag (rule M6)
-            reached = state.versions[version.version].position
-            if reached != position or state.cursors.get(version.stream):
-                yield f"version {version.version} is at {reached}, main at {position}"
+    for version in _coming_back(state, deployment):  # it may lag (rule M6)
+        reached = state.versions[version.version].position
+        if reached != position or state.cursors.get(version.stream):
+            yield f"version {version.version} is at {reached}, main at {position}"
 
 
 def _incomplete(patterns: set[str], complete: Complete, position: int) -> Iterator[str]:

@@ -103,6 +103,7 @@ def test_the_switch_is_at_one_boundary_with_main() -> None:
     active = desk.catalog.active
     assert active is not None
     assert (active.generation, active.position, active.commit) == (2, 3, desk.commits[-1]["number"])
+    assert (active.ended_at, active.replayed_rows) == (desk.now, 1)
     assert desk.commits[-1]["exposed"]
     assert [(v.version, v.state) for v in desk.catalog.versions] == [(1, "retained"), (2, "exposed")]
     assert desk.catalog.tributaries[0].state == "taking_over"
@@ -129,7 +130,8 @@ def test_no_switch_while_the_tributary_lags() -> None:
 
 
 def test_a_retained_version_comes_back_only_where_it_stands_beside_main() -> None:
-    """It may lag, which held no checkpoint back; with its answers it is exposed at the same position."""
+    """It may lag, which held no checkpoint back; with its answers it is exposed at the same position. Where it misses
+    one the deployment fails and says so, and the active one is as it was."""
     known = catalog(
         version(1),
         version(2, state="retained", dropped_at=2_000_000),
@@ -139,6 +141,13 @@ def test_a_retained_version_comes_back_only_where_it_stands_beside_main() -> Non
     desk.feed(evaluated(1, [table_of({source_key("a"): row("a")}, {1: by_owner})]))
     desk.run()
     assert desk.catalog.generation == 1
+    failed = desk.catalog.deployments[1]
+    assert (failed.state, failed.reason, failed.ended_at) == (
+        "failed",
+        "version 2, which was to come back, missed its answer at position 1",
+        desk.now,
+    )
+    assert desk.commits[-1]["exposed"]
     lagging = Desk(known)
     lagging.feed(evaluated(1, [table_of({source_key("a"): row("a")}, {1: by_owner, 2: everywhere})]))
     lagging.run()

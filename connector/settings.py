@@ -36,6 +36,7 @@ class Settings:
     snapshot_partitions: int = 4
     max_request_size: int = 16 * 1024 * 1024  # the connector's max.request.size
     retain_removed: float = 3600.0
+    max_change_log_bytes: int = 0  # 0: any number
     toast: str = "refuse"  # or "reread" (rule S10)
     stop_after: int = 10_000  # rejected rows of one version; 0: any number
     on_error: Mapping[str, str] = field(default_factory=dict)  # definition: "reject" or "stop"
@@ -85,12 +86,14 @@ def _from_map(file: Path, content: dict[str, Any]) -> Settings:
 # What a value must be, in words, and whether it is.
 _TEXT = ("text", lambda value: isinstance(value, str) and value != "")
 _COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
+_ANY_COUNT = ("a whole number, at least 0", lambda value: type(value) is int and value >= 0)
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "tables": ("a list of schema.table names", lambda v: isinstance(v, list) and all(isinstance(t, str) for t in v)),
     "snapshot_partitions": _COUNT,
     "max_request_size": _COUNT,
     "retain_removed": ("a number of seconds, at least 0", lambda v: type(v) in (int, float) and v >= 0),
-    "stop_after": ("a whole number, at least 0", lambda v: type(v) is int and v >= 0),
+    "stop_after": _ANY_COUNT,
+    "max_change_log_bytes": _ANY_COUNT,
     "on_error": (
         "a map of definitions to reject or stop",
         lambda v: isinstance(v, dict) and all(isinstance(d, str) and a in ("reject", "stop") for d, a in v.items()),

@@ -6,18 +6,25 @@ import logging
 import re
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from connector.crash import crash_point
 from connector.merge.catalog import Catalog
+from connector.merge.retention import needed_from
 from connector.merge.state import Merge
 from connector.settings import Settings
 from topologies import kafka
+from topologies.changelog import change_log_bytes
+from topologies.question import Question
 from topologies.topics import Topics
 
 PAUSE = 2.0  # seconds between two passes while something is left
 TRIM_PAUSE = 5.0
+WEIGH_PAUSE = 30.0  # longer than it takes to trim what has been let go
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +50,29 @@ def superfluous_groups(app: str, catalog: Catalog, names: Iterable[str]) -> list
     return sorted(n for n in names if (match := group.fullmatch(n)) and match[1] not in tributaries)
 
 
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What the broker still has and no catalog entry needs."""
+
+    topics: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+def leftovers(settings: Settings, catalog: Catalog) -> Leftovers:
+    """As the broker lists them now. Raises Unavailable."""
+    admin = kafka.admin(settings)
+    try:
+        return _leftovers(settings.app, catalog, admin)
+    except KafkaException as error:
+        raise kafka.unavailable(settings, error.args[0], "list topics and groups") from error
+
+
+def _leftovers(app: str, catalog: Catalog, admin: AdminClient) -> Leftovers:
+    topics = superfluous_topics(app, catalog, admin.list_topics(timeout=5).topics)
+    listed = admin.list_consumer_groups(request_timeout=5).result().valid
+    return Leftovers(tuple(topics), tuple(superfluous_groups(app, catalog, (g.group_id for g in listed))))
+
+
 class CleanUp:
     """Passes over topics and groups until nothing superfluous is left. A crash loses nothing: the next start
     begins with a pass."""
@@ -55,6 +85,9 @@ class CleanUp:
         self._next_pass = 0.0
         self._next_trim = 0.0
         self._trimmed: dict[str, int] = {}
+        self._needed: int | None = None  # from where on the change log was needed a pass ago
+        self._pool = ThreadPoolExecutor(1, "weigh")
+        self._size = Question(self._pool, lambda: change_log_bytes(settings))
 
     def wanted(self) -> None:
         """A commit has dropped something."""
@@ -70,33 +103,46 @@ class CleanUp:
             self._next_trim = now + TRIM_PAUSE
             self._trim(state)
 
+    def outgrown(self) -> bool:
+        """Said once per look: the change log is longer than the settings allow (rule M5)."""
+        allowed = self._settings.max_change_log_bytes
+        if not allowed:
+            return False
+        size, _ = self._size.answer(WEIGH_PAUSE, time.monotonic())
+        if size is not None and size > allowed:
+            log.warning("the change log has about %d bytes, more than max_change_log_bytes = %d", size, allowed)
+            return True
+        return False
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def _pass(self, catalog: Catalog) -> bool:
         """Delete what is superfluous; True where there was any, so that another pass looks again."""
         try:
-            topics = superfluous_topics(self._settings.app, catalog, self._admin.list_topics(timeout=5).topics)
-            listed = self._admin.list_consumer_groups(request_timeout=5).result().valid
-            groups = superfluous_groups(self._settings.app, catalog, (g.group_id for g in listed))
+            left = _leftovers(self._settings.app, catalog, self._admin)
             crash_point("cleanup.before_pass")
-            if topics:
-                log.info("deleting topics %s", ", ".join(topics))
-                self._admin.delete_topics(topics)
+            if left.topics:
+                log.info("deleting topics %s", ", ".join(left.topics))
+                self._admin.delete_topics(list(left.topics))
                 crash_point("cleanup.after_topics")
-            if groups:
-                self._admin.delete_consumer_groups(groups)
+            if left.groups:
+                self._admin.delete_consumer_groups(list(left.groups))
                 crash_point("cleanup.after_groups")
         except KafkaException as error:
             log.warning("clean-up waits: %s", error.args[0].str())
             return True
-        return bool(topics or groups)
+        return bool(left.topics or left.groups)
 
     def _trim(self, state: Merge) -> None:
-        """Cut the evaluated topics up to what is committed."""
-        ends = [
-            TopicPartition(self._topics.evaluated(s.name), 0, s.evaluated_offset)
-            for s in state.streams.values()
-            if s.evaluated_offset > self._trimmed.get(s.name, 0)
-        ]
+        """Cut the evaluated topics up to what is committed, and the change log up to what was needed a pass ago: a
+        stream that has just started may have read an older commit (rule M5)."""
+        wanted = {self._topics.evaluated(s.name): s.evaluated_offset for s in state.streams.values()}
+        if self._needed is not None:
+            wanted[self._topics.changes] = self._needed
+        self._needed = needed_from(state)
+        ends = [TopicPartition(t, 0, end) for t, end in wanted.items() if end > self._trimmed.get(t, 0)]
         if ends:
             self._admin.delete_records(ends)
             crash_point("cleanup.after_trim")
-            self._trimmed = {s.name: s.evaluated_offset for s in state.streams.values()}
+            self._trimmed = wanted

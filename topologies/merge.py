@@ -92,6 +92,8 @@ class Process:
             draft.rewrite(self._compactor.portion(draft.state))
             self._lay(draft)
             draft.count(self.rows)
+            if self._clean_up.outgrown():
+                draft.relieve()
             settle(draft, now=_now(), complete=self._complete(), retain_ms=int(self._settings.retain_removed * 1000))
             if draft.changed:
                 self._commit(draft)
@@ -104,6 +106,7 @@ class Process:
             if reader is not None:
                 reader.close()
         self._compactor.close()
+        self._clean_up.close()
         self.rows.close()
 
     def _commit(self, draft: Draft) -> None:
@@ -181,6 +184,8 @@ class Process:
             log.info("%s: %s %s", request["kind"], decision.outcome, decision.reason)
             if request["kind"] == "compact" and decision.outcome == "accepted":
                 self._compactor.wanted()
+            if request["kind"] == "gc":
+                self._clean_up.wanted()
             draft.answer(decision.answer(request), decision.catalog, (message.offset() or 0) + 1)
 
     def _lay(self, draft: Draft) -> None:

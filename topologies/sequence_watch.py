@@ -8,9 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from connector.errors import Unavailable
 from connector.settings import Settings
@@ -21,6 +20,7 @@ from topologies import database, kafka
 from topologies.captured import CdcTopic, captured
 from topologies.connect import Connect, SourceOffset
 from topologies.notifications import Notifications
+from topologies.question import Question
 from topologies.rereads import Rereads
 from topologies.sequence_input import Input
 
@@ -31,41 +31,6 @@ TOPICS_WHEN_MISSING = 0.2
 FACTS_EVERY = 20.0
 OFFSET_EVERY = 0.5
 STUCK_AFTER = 0.5  # seconds without the number waited for before Connect is asked; never by time alone (rule S5)
-
-_T = TypeVar("_T")
-
-
-class Question(Generic[_T]):
-    """A question asked again and again in the background, and its newest answer."""
-
-    def __init__(self, pool: ThreadPoolExecutor, ask: Callable[[], _T]) -> None:
-        self._pool = pool
-        self._ask = ask
-        self._future: Future[_T] | None = None
-        self._asked_at = 0.0
-        self._told = False
-
-    def answer(self, every: float, now: float) -> tuple[_T | None, float]:
-        """A new answer, once, and when it was asked for; None while there is none. Asks every so many seconds."""
-        found, asked_at = None, self._asked_at
-        if self._future is not None and self._future.done():
-            found = self._result(self._future)
-            self._future = None
-        if self._future is None and now - self._asked_at >= every:
-            self._asked_at = now
-            self._future = self._pool.submit(self._ask)
-        return found, asked_at
-
-    def _result(self, future: Future[_T]) -> _T | None:
-        try:
-            result = future.result()
-        except Unavailable as error:
-            if not self._told:
-                log.warning("%s (%s); asking on", error.message, error.where)
-            self._told = True
-            return None
-        self._told = False
-        return result
 
 
 @dataclass(slots=True)

@@ -118,13 +118,14 @@ class Stream:
         state = stream_state(self._follower.commit, self._stream)
         tributary = self._follower.catalog.tributary(self._stream)
         taken = state["change_offset"] if state is not None and state["position"] else None
-        floor = first if tributary is None else tributary.start_offset
-        if floor < first or (taken is not None and taken < first):
+        needed = taken if taken is not None else first if tributary is None else tributary.start_offset
+        if needed < first:
             raise Gap(
-                f"{self._stream} needs the change log from offset {min(floor, taken or floor)}, it begins at {first}",
+                f"{self._stream} needs the change log from offset {needed}, it begins at {first}",
                 where=Topics(self._settings.app).changes,
             )
-        offset = floor if taken is None else max(floor, min(taken, taken if committed is None else committed))
+        floor = first if tributary is None else max(first, tributary.start_offset)
+        offset = needed if taken is None or committed is None else max(floor, min(taken, committed))
         log.info("%s starts at offset %d (taken: %s, committed: %s)", self._stream, offset, taken, committed)
         return offset
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("rollback", "deploy again what was active before"),
     "resume": ("resume", "let a stopped definition go on"),
     "history": ("history", "the deployments and what became of them"),
+    "gc": ("gc", "drop now what is only kept for a rollback, with its topics and groups"),
     "status": ("status", "positions, lag, deployments, definitions"),
     "buckets": ("buckets", "list buckets with rows, ops and checksums"),
     "tail": ("tail", "print operations as they come"),

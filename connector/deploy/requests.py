@@ -28,6 +28,8 @@ from connector.merge.catalog import (
     bounded,
     cancelled,
     dropped,
+    idle,
+    released,
     tributary_name,
 )
 from connector.merge.overlay import landing_tributary
@@ -361,6 +363,14 @@ def _head(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     return Decision("accepted", "", tributary.generation, headed(catalog, tributary, request["head"]))
 
 
+def _gc(catalog: Catalog, request: Request, moment: Moment) -> Decision:
+    """What is only kept goes now, not at its date."""
+    after = released(catalog, {v.version for v in idle(catalog)}, "collected on request")
+    if after is catalog:
+        return Decision("unchanged", "nothing is only kept", catalog.generation, catalog)
+    return Decision("accepted", "", catalog.generation, after)
+
+
 def _compact(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     return Decision("accepted", "", catalog.generation, catalog)
 
@@ -374,6 +384,7 @@ DECISIONS: Mapping[str, Callable[[Catalog, Request, Moment], Decision]] = {
     "bounds": _bounds,
     "head": _head,
     "compact": _compact,
+    "gc": _gc,
 }
 
 __all__ = [

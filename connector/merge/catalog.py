@@ -5,7 +5,7 @@ Every step is a pure function; the merge numbers and writes the result (one reco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -341,23 +341,35 @@ def expired(catalog: Catalog, now: int) -> Catalog:
         stands = deployment.kind == "verify" and deployment.state == "aligned"
         if stands and now >= deployment.switched_at + VERIFY_PATIENCE_MS:
             catalog = dropped(catalog, deployment, "nobody dropped it")
+    return released(catalog, {v.version for v in idle(catalog) if now >= v.dropped_at})
+
+
+def idle(catalog: Catalog) -> list[Version]:
+    """Retained versions that no pending deployment brings back."""
     wanted = {number for d in catalog.deployments if d.pending for number in d.versions()}
-    kept = tuple(v for v in catalog.versions if v.state != "retained" or now < v.dropped_at or v.version in wanted)
-    if len(kept) == len(catalog.versions):
+    return [v for v in catalog.versions if v.state == "retained" and v.version not in wanted]
+
+
+def released(catalog: Catalog, numbers: Collection[int], reason: str = "") -> Catalog:
+    """These retained versions are kept no longer, nor the deployments of which nothing is left."""
+    if not numbers:
         return _ended(catalog)
+    kept = tuple(v for v in catalog.versions if v.version not in numbers)
     still = {v.stream for v in kept}
     live = tuple(t for t in catalog.tributaries if t.state != "taking_over" or t.name in still)
-    return _ended(replace(catalog, versions=kept, tributaries=live))
+    names = {MAIN, *(t.name for t in live)}
+    rewinds = {stream: count for stream, count in catalog.rewinds.items() if stream in names}
+    return _ended(replace(catalog, versions=kept, tributaries=live, rewinds=rewinds), reason)
 
 
-def _ended(catalog: Catalog) -> Catalog:
+def _ended(catalog: Catalog, reason: str = "") -> Catalog:
     """Retained deployments none of whose versions is retained any more are dropped."""
     retained = {v.version for v in catalog.versions if v.state == "retained"}
     over = {d.generation for d in catalog.deployments if d.state == "retained" and not d.versions() & retained}
     if not over:
         return catalog
     deployments = tuple(
-        replace(d, state="dropped", config=d.config if len(d.config) <= LONGEST_KEPT else "")
+        replace(d, state="dropped", reason=reason, config=d.config if len(d.config) <= LONGEST_KEPT else "")
         if d.generation in over
         else d
         for d in catalog.deployments

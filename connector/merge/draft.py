@@ -9,6 +9,7 @@ from typing import Any
 
 from connector.merge.catalog import Catalog, shadows_of, taken_over, with_rewind
 from connector.merge.judge import answering, awaits_takeover
+from connector.merge.retention import relieved
 from connector.merge.rows import Changes, EvaluatedOutput, Rows
 from connector.merge.state import Counted, Evaluated, Merge, RejectedRow, Replayed, Stream
 from connector.merge.stopped import ENDLESS, Patience, stopped, stops
@@ -108,6 +109,12 @@ class Draft:
         """A request is decided (rule D1): its answer and its catalog are of one commit."""
         self.answers.append(answer)
         self.state = replace(self.state, request_offset=next_offset)
+        if catalog is not self.state.catalog:
+            self.state = self.state.with_catalog(catalog)
+
+    def relieve(self) -> None:
+        """The change log has grown too long: let go of what holds it back most (rule M5)."""
+        catalog = relieved(self.state)
         if catalog is not self.state.catalog:
             self.state = self.state.with_catalog(catalog)
 

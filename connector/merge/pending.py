@@ -10,6 +10,7 @@ from connector.merge.catalog import Catalog, Deployment, Tributary, failed, with
 
 PLACES = 3  # tributaries that run at once (rule D2)
 REPLAY_PATIENCE_MS = 10 * 60 * 1000  # the snapshot topics' min.compaction.lag.ms
+OVERTAKEN = "its replay took so long that compaction may have overtaken it"
 AGAIN = "r"  # ends the name of a tributary whose replay has started over
 
 
@@ -45,20 +46,22 @@ def superseded(catalog: Catalog, older: Deployment, generation: int, wanted: Col
 
 
 def overdue(catalog: Catalog, now: int) -> Catalog:
-    """A replay that outlasts the snapshot topics' compaction lag may have missed rows: it starts over, and where that
-    one is overdue too, its deployment fails (rule T7)."""
+    """A replay that outlasts the snapshot topics' compaction lag may have missed rows (rule T7)."""
     for tributary in catalog.tributaries:
-        deployment = catalog.deployment(tributary.generation)
         late = tributary.state == "replaying" and now >= tributary.started_at + REPLAY_PATIENCE_MS
-        if not late or deployment is None or catalog.tributary(tributary.name) is None:
-            continue
-        if tributary.name.endswith(AGAIN):
-            catalog = failed(
-                catalog, deployment, "its replay took so long, twice, that compaction may have overtaken it"
-            )
-        else:
-            catalog = _started_over(catalog, tributary, deployment)
+        if late and catalog.tributary(tributary.name) is not None:
+            catalog = given_another_start(catalog, tributary, OVERTAKEN)
     return catalog
+
+
+def given_another_start(catalog: Catalog, tributary: Tributary, why: str) -> Catalog:
+    """The tributary starts over; where it has done so before, its deployment fails."""
+    deployment = catalog.deployment(tributary.generation)
+    if deployment is None:
+        return catalog
+    if tributary.name.endswith(AGAIN):
+        return failed(catalog, deployment, f"for the second time {why}")
+    return _started_over(catalog, tributary, deployment)
 
 
 def _started_over(catalog: Catalog, tributary: Tributary, deployment: Deployment) -> Catalog:
@@ -72,9 +75,10 @@ def _started_over(catalog: Catalog, tributary: Tributary, deployment: Deployment
         state="queued",
         ends=(),
         bounded=False,
+        head=None,
         overlays=tuple(replace(o, shadow=numbers.get(o.shadow, o.shadow)) for o in tributary.overlays),
     )
-    return replace(
+    begun = replace(
         with_deployment(catalog, _renumbered(deployment, numbers)),
         next_version=catalog.next_version + len(numbers),
         versions=tuple(
@@ -83,6 +87,7 @@ def _started_over(catalog: Catalog, tributary: Tributary, deployment: Deployment
         tributaries=tuple(again if t.name == tributary.name else t for t in catalog.tributaries),
         rewinds={s: n for s, n in catalog.rewinds.items() if s != tributary.name},
     )
+    return staged(begun, deployment.generation)
 
 
 def _renumbered(deployment: Deployment, numbers: Mapping[int, int]) -> Deployment:

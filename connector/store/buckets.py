@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,7 +104,19 @@ class BucketStore:
     def __init__(self, folder: Path) -> None:
         self._db = open_free_store(folder)
         self.exposed = View(self._db).exposed
+        self._held = set(self.exposed.offsets)  # versions that may have entries here
         self._begin()
+        self._drop_unknown()
+
+    def _drop_unknown(self) -> None:
+        """What was laid down for a checkpoint that never came here: whoever fills the store lays it down again."""
+        known = sorted({*self.exposed.offsets, -1, 2**32})
+        batch = WriteBatch(raw_mode=True)
+        for kind in (OPS, LOOKUPS, TOTALS):
+            for below, above in pairwise(known):
+                end = KEY.pack(kind, above) if above < 2**32 else bytes((kind[0] + 1,))
+                batch.delete_range(KEY.pack(kind, below + 1), end)
+        self._db.write(batch)
 
     def _begin(self) -> None:
         self._deltas: dict[tuple[int, str], list[int]] = {}  # checksum, ops, rows, newest op id
@@ -120,6 +133,7 @@ class BucketStore:
         """
         batch = WriteBatch(raw_mode=True)
         for op in ops:
+            self._held.add(op["version"])
             if op["op"] in ("MOVE", "CLEAR"):
                 self._rewrites.append(op)
             elif kinds[op["version"]] == "index":
@@ -140,7 +154,7 @@ class BucketStore:
     def expose(self, exposed: Exposed) -> None:
         """One write batch: sums and rewrites of all that was added, versions that are gone, the exposed id."""
         batch, cursor = WriteBatch(raw_mode=True), Cursor(self._db)
-        for version in self.exposed.offsets.keys() - exposed.offsets.keys():
+        for version in self._held - exposed.offsets.keys():
             for kind in (OPS, LOOKUPS, TOTALS):
                 batch.delete_range(KEY.pack(kind, version), KEY.pack(kind, version + 1))
         for op in self._rewrites:
@@ -152,6 +166,7 @@ class BucketStore:
         batch.put(META, _meta(exposed))
         self._db.write(batch)
         self.exposed = exposed
+        self._held = set(exposed.offsets)
         self._begin()
 
     def _rewrite(self, batch: WriteBatch, cursor: Cursor, op: Op) -> None:
@@ -172,6 +187,7 @@ class BucketStore:
         batch.delete_range(b"\x00", b"\xff")
         self._db.write(batch)
         self.exposed = Exposed()
+        self._held = set()
         self._begin()
 
     def close(self) -> None:

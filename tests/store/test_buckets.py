@@ -144,3 +144,20 @@ def test_readers_during_writes_see_whole_checkpoints(store: BucketStore, impatie
     for reader in readers:
         reader.join()
     assert torn == []
+
+
+def test_a_version_that_was_never_exposed_leaves_nothing(tmp_path: Path) -> None:
+    """It may go before any checkpoint shows it, or while the node is down."""
+    store = BucketStore(tmp_path / "buckets")
+    store.add([put_of(1, 0, "a", "x")], KINDS)
+    store.expose(exposed(1))
+    store.add([{**put_of(2, 0, "b", "y"), "version": 3}], {3: "bucket"})
+    store.expose(exposed(2))
+    assert list(store.view().ops(3, "[]")) == []
+    store.add([{**put_of(3, 0, "b", "y"), "version": 4}], {4: "bucket"})
+    store.close()
+    again = BucketStore(tmp_path / "buckets")
+    again.expose(exposed(3, 1, 4))
+    assert list(again.view().ops(4, "[]")) == []
+    assert [o.object_id for o in again.view().ops(1, "[]")] == ["a"]
+    again.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ FENCED_DELAY = 5.0
 STEADY = 30.0  # seconds that a process runs before its next death counts as the first
 GRACE = 8.0  # seconds to end cleanly in
 LOOK = 0.05
+KEPT_LOGS = 10  # of tributaries
 SPARE = "stream spare"
 STREAM_TO_COME = ("topologies.stream", "--stream", "-")
 
@@ -182,7 +184,9 @@ class Supervisor:
         for name, stream in wanted.items():
             if name not in self._workers:
                 self._workers[name] = self._started(name, stream)
-        self._end([name for name in self._workers if name not in ROLES and name not in wanted and name != SPARE])
+        over = [name for name in self._workers if name not in ROLES and name not in wanted and name != SPARE]
+        self._end(over)
+        self._sweep([name.removeprefix("stream ") for name in over])
         if not wanted and SPARE not in self._workers:
             self._workers[SPARE] = Worker(SPARE, STREAM_TO_COME, self._settings, self._say)
 
@@ -193,6 +197,16 @@ class Supervisor:
         if spare is not None and spare.become(name, arguments, stream):
             return self._workers.pop(SPARE)
         return Worker(name, arguments, self._settings, self._say)
+
+    def _sweep(self, streams: Sequence[str]) -> None:
+        """Nothing of tributaries that have ended stays in the state folder but the last logs."""
+        folder = self._settings.state
+        for stream in streams:
+            shutil.rmtree(folder / "faust" / stream, ignore_errors=True)
+            (folder / f"stuck.{stream}.json").unlink(missing_ok=True)
+        logs = sorted((folder / "logs").glob("stream-t*.log"), key=lambda log: log.stat().st_mtime) if streams else []
+        for old in logs[:-KEPT_LOGS]:
+            old.unlink(missing_ok=True)
 
     def _end(self, names: Sequence[str]) -> None:
         ending = [self._workers.pop(name) for name in names]

@@ -76,6 +76,8 @@ def _started_over(catalog: Catalog, tributary: Tributary, deployment: Deployment
         ends=(),
         bounded=False,
         head=None,
+        bounded_at=0,
+        replayed_at=0,
         overlays=tuple(replace(o, shadow=numbers.get(o.shadow, o.shadow)) for o in tributary.overlays),
     )
     begun = replace(

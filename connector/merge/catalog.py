@@ -345,8 +345,9 @@ def expired(catalog: Catalog, now: int) -> Catalog:
 
 
 def idle(catalog: Catalog) -> list[Version]:
-    """Retained versions that no pending deployment brings back."""
-    wanted = {number for d in catalog.deployments if d.pending for number in d.versions()}
+    """Retained versions that no deployment on its way brings back."""
+    coming = [d for d in catalog.deployments if d.pending or d.state == "aligned"]
+    wanted = {number for d in coming for number in d.versions()}
     return [v for v in catalog.versions if v.state == "retained" and v.version not in wanted]
 
 

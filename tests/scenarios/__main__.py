@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Soak:
         self._stack = stack
         self._janitor = worlds.Janitor()
         self.seen: Counter[Step] = Counter()
-        self.runs = 0
+        self.runs = self.steps = 0
         self.failures: list[str] = []
 
     def run(self, seed: int, steps: Sequence[Step]) -> None:
@@ -43,13 +43,14 @@ class Soak:
         print(f"seed {seed}", flush=True)
         try:
             with (folder / "report.txt").open("w") as report, redirect_stdout(report):
-                run(source, self._stack, folder, seed, steps, say=_say)
+                met = run(source, self._stack, folder, seed, steps, say=_say)
         except Failed as failure:
             (folder / "traceback.txt").write_text(traceback.format_exc())
             self.failures.append(f"{failure}\nlogs: {folder}")
             print(f"FAILED {failure}\nlogs: {folder}", flush=True)
         else:
-            self.seen.update(steps)
+            self.steps += len(steps)
+            self.seen.update(met)
             shutil.rmtree(folder, ignore_errors=True)
         self._janitor.drop(source, self._stack.heal())
 
@@ -61,7 +62,8 @@ class Soak:
         scripts = Counter(step.script for step in self.seen.elements())
         disruptions = Counter(step.disruption for step in self.seen.elements())
         lines = [
-            f"{self.runs} runs, {self.seen.total()} steps passed, {len(self.failures)} runs failed",
+            f"{self.runs} runs, {len(self.failures)} failed",
+            f"{self.steps} steps in those that passed, {self.seen.total()} of them disturbed as meant",
             f"{len(self.seen)} pairs of scenario × disruption",
             f"scenarios {len(scripts)} of {len(SCRIPTS)}: {_counted(scripts)}",
             f"disruptions {len(disruptions)} of {len(DISRUPTIONS)}: {_counted(disruptions)}",
@@ -88,9 +90,10 @@ def main() -> int:
     until = time.monotonic() + args.minutes * 60
     with stacks.running() as stack:
         soak = Soak(stack)
-        while soak.runs == 0 or time.monotonic() < until:
-            soak.run(seed, args.steps or drawn(seed))
-            seed += 1
+        with suppress(KeyboardInterrupt):
+            while soak.runs == 0 or time.monotonic() < until:
+                soak.run(seed, args.steps or drawn(seed))
+                seed += 1
         soak.finish()
     print(soak.summary())
     return 1 if soak.failures else 0

@@ -21,12 +21,12 @@ class Definition:
     """One definition over the tables of tests/integration/world.py; `shape` is its kind of query."""
 
     name: str
-    shape: str  # marks, by_list or todos
+    shape: str  # marks, by_list, todos, or the name of another table with id and title
     columns: tuple[str, ...] = ()
     done: int = 0
 
     def __str__(self) -> str:
-        lines = {"marks": self._marks, "by_list": self._by_list, "todos": self._todos}[self.shape]()
+        lines = {"marks": self._marks, "by_list": self._by_list}.get(self.shape, self._rows_of_a_table)()
         return "\n".join([f"  {self.name}:", *(f"    {line}" for line in lines)])
 
     @property
@@ -45,8 +45,9 @@ class Definition:
             f"  - SELECT {self._selected} FROM todos WHERE list_id = bucket.list_id",
         ]
 
-    def _todos(self) -> list[str]:
-        return ["data:", f"  - SELECT {self._selected} FROM todos WHERE done = {self.done}"]
+    def _rows_of_a_table(self) -> list[str]:
+        condition = f" WHERE done = {self.done}" if self.shape == "todos" else ""
+        return ["data:", f"  - SELECT {self._selected} FROM {self.shape}{condition}"]
 
     @property
     def _selected(self) -> str:
@@ -99,6 +100,10 @@ def _rows(connection: psycopg.Connection[Any], definition: Definition) -> Iterab
         for table in ("mark_a", "mark_b", "mark_c"):
             for row_id, value in connection.execute(f"SELECT id, value FROM {table}").fetchall():  # type: ignore[call-overload]
                 yield "[]", table, {"id": row_id, "value": value}
+        return
+    if definition.shape not in ("by_list", "todos"):
+        for row_id, title in connection.execute(f"SELECT id, title FROM {definition.shape}").fetchall():  # type: ignore[arg-type]
+            yield "[]", definition.shape, {"id": row_id, "title": title}
         return
     by_list = definition.shape == "by_list"
     if by_list:

@@ -126,9 +126,10 @@ def _ordered(world: World, chance: random.Random, module: str, point: str, actio
             world.pipeline.send(module, signal.SIGKILL)
         try:
             yield
-            if certain and point != "sequence.after_rejected":
+            if certain:
                 eventually(lambda: not world.order.exists(), within=PATIENCE, what=f"somebody gets to {point}")
         finally:
+            world.met = not world.order.exists()
             world.order.unlink(missing_ok=True)
 
 
@@ -373,6 +374,19 @@ def partitions_added(world: World, chance: random.Random) -> Iterator[None]:
 
 
 @contextmanager
+def topic_recreated(world: World, chance: random.Random) -> Iterator[None]:
+    """Of a table that no definition reads: it alone is stopped."""
+    topic = f"{world.settings.topic_prefix}.public.side"
+    if world.now:
+        with world.writer.quiet():
+            world.rows_are_those_of_the_source()
+            kafka.admin(world.settings).delete_topics([topic])[topic].result(60)
+            eventually(lambda: not kafka.topic_exists(world.settings, topic), what="the topic is gone")
+            world.ask("init", enough=lambda catalog: False)
+    yield
+
+
+@contextmanager
 def key_widened(world: World, chance: random.Random) -> Iterator[None]:
     world.source.sql(f"ALTER TABLE mark_{chance.choice('abc')} ALTER COLUMN id TYPE bigint")
     yield
@@ -404,9 +418,8 @@ def _points() -> Iterator[tuple[str, Disruption]]:
         (module, point) for group in (ALWAYS, DURING_A_DEPLOY, SELDOM) for module, ps in group.items() for point in ps
     ]
     for module, point in reached:
-        if point != "sequence.before_signal":  # only where a table is read again
-            yield f"kill_{point}", Disruption(killed_at(module, point), 0.6)
-            yield f"freeze_{point}", Disruption(frozen_at(module, point), 0.2)
+        yield f"kill_{point}", Disruption(killed_at(module, point), 0.6)
+        yield f"freeze_{point}", Disruption(frozen_at(module, point), 0.2)
 
 
 DISRUPTIONS: dict[str, Disruption] = {
@@ -428,6 +441,7 @@ DISRUPTIONS: dict[str, Disruption] = {
     "forced_cleaner": Disruption(cleaner(), spares_streams=True),
     "tombstones_expired": Disruption(tombstones_expired, spares_streams=True),
     "partitions_added": Disruption(partitions_added, spares_streams=True),
+    "topic_recreated": Disruption(topic_recreated, 0.5),
     "key_widened": Disruption(key_widened, spares_streams=True),
     "clock_jumps": Disruption(clock_jumps, spares_streams=True),
 }

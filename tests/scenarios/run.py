@@ -37,7 +37,10 @@ def drawn(seed: int) -> tuple[Step, ...]:
     names, weights = list(DISRUPTIONS), [d.weight for d in DISRUPTIONS.values()]
     disruptions = chance.choices(names, weights, k=STEPS)
     scripts = ["first_deploy", *chance.choices([s for s in SCRIPTS if s != "first_deploy"], k=STEPS - 1)]
-    return tuple(map(Step, scripts, disruptions))
+    return tuple(
+        Step("new_table" if number and "before_signal" in disruption else script, disruption)
+        for number, (script, disruption) in enumerate(zip(scripts, disruptions, strict=True))
+    )
 
 
 def parsed(text: str) -> tuple[Step, ...]:
@@ -51,8 +54,9 @@ def parsed(text: str) -> tuple[Step, ...]:
 
 def run(
     source: Source, stack: Any, folder: Path, seed: int, steps: Sequence[Step], *, say: Callable[[str], object] = print
-) -> None:
-    """Do the steps. Raises Failed with the command that does them again."""
+) -> list[Step]:
+    """Do the steps; those whose disruption came to pass. Raises Failed with the command that does them again."""
+    met = []
     again = f"python -m tests.scenarios --seed {seed} --steps {','.join(map(str, steps))}"
     step: Step | str = "start"
     try:
@@ -62,10 +66,14 @@ def run(
                 _disturb(made, step, random.Random(f"{seed}.{number}"))
                 done = time.monotonic()
                 made.check()
-                say(f"  {step}: {done - began:.1f} s, judged in {time.monotonic() - done:.1f} s")
+                if made.met:
+                    met.append(step)
+                judged = time.monotonic() - done
+                say(f"  {step}{'' if made.met else ' (not met)'}: {done - began:.1f} s, judged in {judged:.1f} s")
             made.check_replica()
     except Exception as error:
         raise Failed(f"{step}: {error}\nagain: {again}") from error
+    return met
 
 
 def _disturb(made: World, step: Step, chance: random.Random) -> None:

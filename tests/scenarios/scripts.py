@@ -103,6 +103,18 @@ def rollback(world: World, chance: random.Random) -> None:
     assert text(world.now) == wanted, world.told()
 
 
+def new_table(world: World, chance: random.Random) -> None:
+    """A table that is not captured yet, with rows, and a definition that reads it."""
+    name = f"extra_{_unused(world.now, chance)}"
+    world.source.sql(
+        f"CREATE TABLE {name} (id int PRIMARY KEY, title varchar(40)); ALTER TABLE {name} REPLICA IDENTITY FULL;"
+        f" INSERT INTO {name} SELECT n, 'Extra ' || n FROM generate_series(1, 200) n"
+    )
+    world.ask("init", enough=lambda catalog: False)
+    world.writer.alone(f"UPDATE {name} SET title = 'other' WHERE id % 7 = 0", f"DELETE FROM {name} WHERE id % 9 = 0")
+    world.deploy((*world.now, Definition(_unused(world.now, chance), name, ("title",))))
+
+
 def verify(world: World, chance: random.Random) -> None:
     """A verify beside everything finds no difference, and leaves nothing behind."""
     for _ in range(20):
@@ -128,6 +140,7 @@ SCRIPTS: dict[str, Script] = {
         cancel,
         rollback,
         verify,
+        new_table,
         first_deploy,
     )
 }

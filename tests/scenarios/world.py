@@ -57,12 +57,14 @@ class World:
         self.clock = folder / "clock"  # seconds that the clock is off, see clock/sitecustomize.py
         self.pipeline = Pipeline(self.settings, folder)
         self.now: Config = ()
-        self.before: Config = ()  # what was active before that
+        self.met = True  # the disruption under way has come to pass
         self._asked: dict[str, Config] = {}
         self._kept: dict[Definition, frozenset[int]] = {}
         self._since = 0
+        self._exposed_at = 0  # the commit of the first switch: what was before it no client has seen
         with source.connect() as connection:
             connection.execute(TABLES)
+            connection.execute("CREATE TABLE side (id int PRIMARY KEY, n int)")
             fill(connection, LISTS, TODOS)
         self.writer = ScenarioWriter(self.settings.postgres, seed, per_second=20.0)
         self.offsets = Offsets(self.settings)
@@ -127,8 +129,9 @@ class World:
         """Wait until nothing is pending; what is active is then `now`."""
         catalog = eventually(lambda: _resting(answered(self.logs.catalog)), within=PATIENCE, what="nothing is pending")
         active = catalog.active
-        if active is not None and self._asked[active.config] != self.now:
-            self.now, self.before = self._asked[active.config], self.now
+        if active is not None:
+            self.now = self._asked[active.config]
+            self._exposed_at = self._exposed_at or active.commit
         return catalog
 
     def told(self) -> str:
@@ -140,6 +143,7 @@ class World:
 
     def begin(self) -> None:
         """Remember what a step must not touch."""
+        self.met = True
         self._kept = self.versions()
         self._since = self.logs.checkpoints()[-1]["number"] if self.now else 0
 
@@ -147,7 +151,7 @@ class World:
         """Everything that must hold between two steps (laws 1, 2, 4, 5, 9)."""
         self.at_rest()
         with self.writer.quiet():
-            self._rows_are_those_of_the_source()
+            self.rows_are_those_of_the_source()
         self._same_versions()
         ops = {v.version: self.logs.ops(v.version) for v in self.logs.catalog().exposed()}
         for version, found in ops.items():
@@ -162,7 +166,7 @@ class World:
         replica = Replica(replace(self.settings, state=self.folder / "fresh"))
         try:
             with self.writer.quiet():
-                self._rows_are_those_of_the_source()
+                self.rows_are_those_of_the_source()
                 number = self.logs.checkpoints()[-1]["number"]
                 eventually(lambda: replica.step() or replica.store.exposed.commit >= number, within=PATIENCE)
             view = replica.store.view()
@@ -197,12 +201,13 @@ class World:
             kept = self._kept.get(definition, versions)
             assert versions == kept, f"{definition} had versions {sorted(kept)}, now {sorted(versions)} (law 1)"
 
-    def _rows_are_those_of_the_source(self) -> None:
+    def rows_are_those_of_the_source(self) -> None:
+        """Law 9, while the writer is quiet."""
         with self.source.connect() as connection:
             wanted = expected(connection, self.now)
         marks = wanted["marks", "[]"]
         eventually(
-            lambda: self._buckets("marks").get(("marks", "[]")) == marks,
+            lambda: (answered(lambda: self._buckets("marks")) or {}).get(("marks", "[]")) == marks,
             within=PATIENCE,
             what=f"the last transaction in a checkpoint: {marks}",
         )
@@ -232,6 +237,8 @@ class World:
                 op = ops[taken]
                 values[op["object_type"], op["object_id"]] = orjson.loads(op["data"])["value"] if op["data"] else None
                 taken += 1
+            if checkpoint["number"] < self._exposed_at:
+                continue
             seen = set(values.values())
             assert len(seen) <= 1, f"checkpoint {checkpoint['number']} shows the marks at {values} (law 2)"
             now = max(seen, default=-1)

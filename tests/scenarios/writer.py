@@ -39,7 +39,12 @@ class ScenarioWriter(Writer):
             self.committed += 1
 
     def change(self) -> None:
-        if self.random.randrange(TRUNCATE_ONCE_IN) == 0:
+        if self.random.randrange(20) == 0:  # a table that no definition reads
+            self.connection.execute(
+                "INSERT INTO side VALUES (%s, 1) ON CONFLICT (id) DO UPDATE SET n = side.n + 1",
+                (self.random.randrange(50),),
+            )
+        elif self.random.randrange(TRUNCATE_ONCE_IN) == 0:
             self.connection.execute("TRUNCATE todos")
             self.connection.execute(
                 "INSERT INTO todos SELECT n, 'l' || 1 + n % 40, 'Anew ' || n, n % 3 = 0, n / 8.0, '{}'"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.scenarios.disruptions import DISRUPTIONS
-from tests.scenarios.scripts import SCRIPTS
+from tests.scenarios.points import DURING_A_DEPLOY, SELDOM
+from tests.scenarios.scripts import REPLAYING, SCRIPTS
 from tests.scenarios.world import World, world
 from tests.worlds import Source
 
@@ -36,11 +37,18 @@ def drawn(seed: int) -> tuple[Step, ...]:
     chance = random.Random(seed)
     names, weights = list(DISRUPTIONS), [d.weight for d in DISRUPTIONS.values()]
     disruptions = chance.choices(names, weights, k=STEPS)
-    scripts = ["first_deploy", *chance.choices([s for s in SCRIPTS if s != "first_deploy"], k=STEPS - 1)]
-    return tuple(
-        Step("new_table" if number and "before_signal" in disruption else script, disruption)
-        for number, (script, disruption) in enumerate(zip(scripts, disruptions, strict=True))
-    )
+    later = [Step(chance.choice(_fitting(disruption)), disruption) for disruption in disruptions[1:]]
+    return (Step("first_deploy", disruptions[0]), *later)
+
+
+def _fitting(disruption: str) -> list[str]:
+    """The scenarios in which a disruption can come to pass."""
+    point = disruption.partition("_")[2]
+    if point == "sequence.before_signal":
+        return ["new_table"]
+    if any(point in points for points in (*DURING_A_DEPLOY.values(), SELDOM["stream"])):
+        return list(REPLAYING)
+    return [script for script in SCRIPTS if script != "first_deploy"]
 
 
 def parsed(text: str) -> tuple[Step, ...]:

@@ -146,6 +146,9 @@ SCRIPTS: dict[str, Script] = {
 }
 
 
+REPLAYING = ("change_one", "add", "change_back", "change_during_a_replay", "several_in_a_row", "new_table")
+
+
 def _index(config: Config, chance: random.Random) -> int:
     """Of any definition but the marks, which the oracle needs."""
     return chance.randrange(1, len(config))

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.scenarios.disruptions import DISRUPTIONS
+from tests.scenarios.points import POINTS
 from tests.scenarios.run import STEPS, drawn, parsed, run
 from tests.scenarios.scripts import SCRIPTS
+from tests.test_structure import ROOT
 from tests.worlds import Source
 
 SLICES = (
@@ -32,3 +34,9 @@ def test_a_seed_always_draws_the_same() -> None:
     assert {step.script for steps in runs for step in steps} == SCRIPTS.keys()
     assert len({step.disruption for steps in runs for step in steps}) > len(DISRUPTIONS) * 0.9
     assert all(parsed(",".join(map(str, steps))) == steps for steps in runs)
+
+
+def test_every_disruption_is_explained() -> None:
+    page = (ROOT / "docs" / "failures.md").read_text()
+    at_points = tuple(f"{action}_{point}" for action in ("kill", "freeze") for _, point in POINTS)
+    assert not [name for name in DISRUPTIONS if name not in (*at_points, "nothing") and f"`{name}`" not in page]

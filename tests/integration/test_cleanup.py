@@ -15,6 +15,7 @@ from tests.integration.pipeline import WORKERS, Pipeline, eventually
 from tests.integration.test_pipeline import CONFIG, LISTS, TODOS, settled
 from tests.integration.world import CHANGED, CHANGED_AGAIN, TABLES, Writer, fill
 from topologies import kafka
+from topologies.changelog import change_log_bytes
 
 pytestmark = pytest.mark.stack
 VERSION = struct.Struct(">I")  # after the byte that tells the kind of an entry
@@ -66,6 +67,7 @@ def test_many_deploys_leave_nothing_behind(source: Any, pipeline: Pipeline, depl
     eventually(lambda: grown(before, held(pipeline)) == [], what="as much as after two")
     eventually(lambda: 0 < log_range(pipeline)[1] - log_range(pipeline)[0] < 10, what="only the head is left")
     assert log_range(pipeline)[0] > 0
+    assert 0 < change_log_bytes(pipeline.settings) < 2 * 1024 * 1024, "a batch or two"
     position = pipeline.status()["position"]
     assert position > 0
     killed(pipeline)

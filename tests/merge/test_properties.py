@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from connector.merge.catalog import Catalog, added, bounded
 from connector.merge.draft import Draft
-from connector.merge.pending import headed
+from connector.merge.pending import headed, staged, superseded
 from connector.merge.settle import finish
 from connector.merge.state import Evaluated
 from tests.builders import (
@@ -35,7 +35,8 @@ from tests.builders import (
 from tests.merge.desk import Desk
 from tests.oracle import compare
 
-EVALUATORS: Mapping[int, Evaluate] = {1: by_owner, 2: everywhere, 3: by_owner}
+EVALUATORS: Mapping[int, Evaluate] = {1: by_owner, 2: everywhere, 3: by_owner, 4: by_owner}
+ANSWERED = {"t2": {2, 3}, "t3": {4}}  # by the tributaries' processes, which need not know of an adoption yet
 Rows = dict[str, Any]
 
 
@@ -47,8 +48,8 @@ class Play:
         self.log: list[tuple[Rows, bool, str | None]] = []  # changes, boundary, truncate
         self.states: list[Rows] = [{}]  # rows after each position
         self.changed_at: dict[str, int] = {}
-        self.next = {"main": 1, "t2": 1}
-        self.scanned = 0
+        self.next = {"main": 1, "t2": 1, "t3": 1}
+        self.scanned = {"t2": 0, "t3": 0}
         self.rewinds = 0
         self.checked = 0
 
@@ -108,49 +109,67 @@ class Play:
             {**r, "part": i, "parts": 2, "attempt": f"a{len(self.desk.evaluated[stream])}"} for i, r in enumerate(whole)
         ]
 
-    # A deploy: version 2 by a tributary, after which version 1 goes on unchanged.
+    # A deploy: versions 2 and 3 by a tributary, after which version 1 goes on unchanged.
     def deploy(self) -> None:
         if self.desk.catalog.deployment(2) is None:
-            taken = self.desk.state.main
-            entry = tributary(2, [2], start=taken.position, start_offset=taken.change_offset)
-            pending = deployment(2, [1, 2], state="replaying")
-            self._change(added(self.desk.catalog, pending, [version(2, state="pending", stream="t2")], entry))
-            self.next["t2"] = taken.position + 1
-            self.desk.evaluated["t2"] = []
+            self._deploy(self.desk.catalog, 2, [1, 2, 3])
 
-    def bound(self) -> None:
-        entry = self.desk.catalog.tributary("t2")
+    # A second one: adopts version 2, gives version 3 up, and version 4 comes by a tributary of its own.
+    def supersede(self, tenths: int) -> None:
+        """The replay of the first is that far, more or less of it taken; beyond ten it has its head."""
+        self.deploy()
+        self.bound("t2")
+        self.scan("t2", tenths)
+        self.round()
+        if tenths > 10:
+            self.head("t2")
+        older = self.desk.catalog.deployment(2)
+        if older is not None and older.pending:
+            self._deploy(superseded(self.desk.catalog, older, 3, {1, 2, 4}), 3, [1, 2, 4])
+
+    def _deploy(self, known: Catalog, generation: int, wanted: list[int]) -> None:
+        name, taken = f"t{generation}", self.desk.state.main
+        own = [number for number in wanted if number in ANSWERED[name]]
+        entry = tributary(generation, own, start=taken.position, start_offset=taken.change_offset)
+        fresh = [version(number, state="pending", stream=name) for number in own]
+        pending = deployment(generation, wanted, state="replaying")
+        self._change(staged(added(known, pending, fresh, entry), generation))
+        self.next[name] = taken.position + 1
+        self.desk.evaluated[name] = []
+
+    def bound(self, name: str) -> None:
+        entry = self.desk.catalog.tributary(name)
         if entry is not None and not entry.bounded:
             self._change(bounded(self.desk.catalog, entry, ends(100), now=1))
 
-    def scan(self, count: int) -> None:
+    def scan(self, name: str, count: int) -> None:
         """Read some of the snapshot topic: the newest row per key, now; what is newer than S0 is left to the log."""
-        entry = self.desk.catalog.tributary("t2")
-        if entry is None or not entry.bounded or entry.head is not None or self.scanned >= 100:
+        entry, begin = self.desk.catalog.tributary(name), self.scanned[name]
+        if entry is None or not entry.bounded or entry.head is not None or begin >= 100:
             return
-        begin, self.scanned = self.scanned, min(100, self.scanned + 10 * count)
-        keys = [f"k{n}" for n in range(10) if begin <= n * 10 < self.scanned]
+        end = self.scanned[name] = min(100, begin + 10 * count)
+        keys = [f"k{n}" for n in range(10) if begin <= n * 10 < end]
         rows = {
             key: self.states[-1][key]
             for key in map(source_key, keys)
             if key in self.states[-1] and self.changed_at[key] <= entry.start
         }
-        piece = scan(begin, self.scanned, done=self.scanned == 100)
-        record = evaluated(0, [table_of(rows, {2: everywhere})], stream="t2", replay=piece)
+        evaluators = {number: EVALUATORS[number] for number in ANSWERED[name]}
+        record = evaluated(0, [table_of(rows, evaluators)], stream=name, replay=scan(begin, end, done=end == 100))
         self.desk.feed(*[record] * (1 + count % 2))
 
-    def head(self) -> None:
-        entry = self.desk.catalog.tributary("t2")
-        if entry is not None and entry.head is None and self.scanned >= 100:
+    def head(self, name: str) -> None:
+        entry = self.desk.catalog.tributary(name)
+        if entry is not None and entry.head is None and self.scanned[name] >= 100:
             self._change(headed(self.desk.catalog, entry, len(self.log)))
 
-    def tributary(self, count: int) -> None:
-        entry = self.desk.catalog.tributary("t2")
+    def tributary(self, name: str, count: int) -> None:
+        entry = self.desk.catalog.tributary(name)
         if entry is not None and entry.head is not None:
-            self._answer("t2", {2}, count)
+            self._answer(name, ANSWERED[name], count)
 
-    def tributary_repeats(self, count: int) -> None:
-        self.next["t2"] = max(1, self.next["t2"] - count)
+    def tributary_repeats(self, name: str, count: int) -> None:
+        self.next[name] = max(1, self.next[name] - count)
 
     def _change(self, changed: Catalog) -> None:
         """As a request does it."""
@@ -190,11 +209,13 @@ class Play:
         self.deploy()
         for _ in range(300):
             before = (len(self.desk.commits), dict(self.next))
-            self.bound()
-            self.scan(10)
-            self.head()
+            for name in ANSWERED:
+                self.bound(name)
+                self.scan(name, 10)
+                self.head(name)
             self.main(3)
-            self.tributary(3)
+            for name in ANSWERED:
+                self.tributary(name, 3)
             self.desk.run()
             self.check()
             if before != (len(self.desk.commits), dict(self.next)):
@@ -207,6 +228,7 @@ class Play:
 
 CONTENT = st.one_of(st.none(), st.tuples(st.sampled_from(["u1", "u2"]), st.sampled_from(["a", "bb", "long text"])))
 COUNT = st.integers(1, 3)
+NAME = st.sampled_from([*ANSWERED])
 ACTIONS = st.one_of(
     st.tuples(st.just("batch"), st.dictionaries(st.integers(0, 9), CONTENT, max_size=5), st.booleans()),
     st.tuples(st.just("batch"), st.dictionaries(st.integers(0, 9), CONTENT, max_size=5), st.just(True)),
@@ -217,11 +239,12 @@ ACTIONS = st.one_of(
     st.tuples(st.just("main_loses")),
     st.tuples(st.just("zombie"), COUNT),
     st.tuples(st.just("deploy")),
-    st.tuples(st.just("bound")),
-    st.tuples(st.just("scan"), COUNT),
-    st.tuples(st.just("head")),
-    st.tuples(st.just("tributary"), COUNT),
-    st.tuples(st.just("tributary_repeats"), COUNT),
+    st.tuples(st.just("supersede"), st.integers(0, 11)),
+    st.tuples(st.just("bound"), NAME),
+    st.tuples(st.just("scan"), NAME, COUNT),
+    st.tuples(st.just("head"), NAME),
+    st.tuples(st.just("tributary"), NAME, COUNT),
+    st.tuples(st.just("tributary_repeats"), NAME, COUNT),
     st.tuples(st.just("crash"), st.sampled_from(["before", "after"])),
 )
 
@@ -236,11 +259,13 @@ def test_incremental_is_from_scratch(actions: list[tuple[Any, ...]]) -> None:
     desk = play.desk
     assert desk.commits[-1]["exposed"]
     assert desk.commits[-1]["position"] == len(play.log)
-    assert desk.catalog.generation == 2
+    adopted = desk.catalog.deployment(3) is not None
+    assert desk.catalog.generation == (3 if adopted else 2)
     assert desk.catalog.tributaries == ()
-    both = {1: by_owner, 2: everywhere}
-    assert compare({TODOS: play.states[-1]}, both, desk.folded()) == []
-    for number in both:
+    wanted = {number: EVALUATORS[number] for number in ((1, 2, 4) if adopted else (1, 2, 3))}
+    assert {v.version for v in desk.catalog.exposed()} == wanted.keys()
+    assert compare({TODOS: play.states[-1]}, wanted, desk.folded()) == []
+    for number in wanted:
         buckets = desk.folded().of_version(number)
         counted = desk.counted(number)
         assert counted["buckets"] == len(buckets)

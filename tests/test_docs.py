@@ -168,9 +168,9 @@ def test_the_object_of_status() -> None:
 
 
 def test_the_object_of_verify() -> None:
-    found = ("1#all[]", Difference("[]", ("todos", "t1", '["public.todos","t1"]'), None, "00"))
-    compared = verify.Comparison(position=1, found=(found,))
-    assert shape(verify.as_json(compared, 1.0)) == shape(documented("verify"))
+    found = Difference("1#all[]", "todos", "t1", '["public.todos","t1"]', None, "00", None, "{}")
+    verified = verify.Verified(position=1, different=1, found=[found], stopped=("all",))
+    assert shape(verify.as_json(verified, 1.0)) == shape(documented("verify"))
 
 
 def test_the_object_of_init() -> None:

@@ -65,6 +65,29 @@ def _exposed(catalog: Catalog, definition: str | None) -> list[Version]:
     return [v for v in wanted if v.version in named]
 
 
+class OpLogReader:
+    """Whole op logs, or single ops of them, one after the other with one reader."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topics = Topics(settings.app)
+        self._codec = Codec(Schemas(settings, patience=kafka.PATIENCE))
+        self._reader = kafka.consumer(settings)
+
+    def until(self, version: int, end: int) -> Iterator[tuple[int, Op]]:
+        """A version's ops up to, not including, an offset, each with its own."""
+        low, _ = kafka.watermarks(self._reader, self._topics.oplog(version))
+        for message in kafka.read_range(self._reader, self._topics.oplog(version), 0, low, end):
+            yield offset(message), cast(Op, decoded(self._codec, message))
+
+    def at(self, version: int, place: int) -> Op | None:
+        """The op at an offset; None where it is not in the log any more."""
+        found = kafka.read_range(self._reader, self._topics.oplog(version), 0, place, place + 1)
+        return next((cast(Op, decoded(self._codec, message)) for message in found), None)
+
+    def close(self) -> None:
+        self._reader.close()
+
+
 class CommittedOps:
     """Op logs read on from where the last look ended."""
 

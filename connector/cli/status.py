@@ -55,6 +55,8 @@ def lines(seen: dict[str, Any]) -> Iterable[str]:
         yield f"stream       {stream} at {position}"
     if pending and pending["replay"]["of"] is not None:
         yield f"replay       {pending['replay']['rows']:,} of {pending['replay']['of']:,} records"
+    for gone in seen["let_go"]:
+        yield f"let go       generation {gone['generation']}: {gone['reason']}"
     for table, reason in (seen["source"].get("refused") or {}).items():
         yield f"refused      {table}: {reason}"
     if seen["source"].get("waiting"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from connector.deploy.catalog import Catalog, Deployment, Tributary, Version
+from connector.merge.retention import OUTGROWN
 
 Record = Mapping[str, Any]
 
@@ -33,6 +34,7 @@ def status(
         "lag": lag(now_ms, head, checkpoint),
         "deployment": _deployment(active),
         "pending": _pending(pending, catalog, commit),
+        "let_go": [{"generation": d.generation, "reason": d.reason} for d in catalog.deployments if _let_go(d)],
         "definitions": _definitions(catalog, counted, [d for d in (active, pending) if d is not None]),
         "rejected": sum(v["rejected"] for v in counted.values()) + _set_aside(progress),
         "source": _source(progress),
@@ -67,6 +69,11 @@ def _deployment(deployment: Deployment | None) -> dict[str, Any] | None:
     if deployment is None:
         return None
     return {"generation": deployment.generation, "state": deployment.state}
+
+
+def _let_go(deployment: Deployment) -> bool:
+    """It ended before its time, to keep the change log short (rule M5)."""
+    return OUTGROWN in deployment.reason
 
 
 def _pending(pending: Deployment | None, catalog: Catalog, commit: Record | None) -> dict[str, Any] | None:

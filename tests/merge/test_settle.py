@@ -9,7 +9,7 @@ import pytest
 
 from connector.merge.catalog import VERIFY_PATIENCE_MS, Catalog, Comparison, ReplayEnd, bounded, expired, with_tributary
 from connector.merge.draft import OPS_PER_TRANSACTION
-from connector.merge.pending import headed
+from connector.merge.pending import REPLAY_PATIENCE_MS, headed
 from tests.builders import (
     TODOS,
     by_owner,
@@ -353,3 +353,25 @@ def test_a_replay_is_measured_once_all_of_it_is_taken() -> None:
     done = desk.catalog.deployment(2)
     assert done is not None
     assert (done.state, done.replayed_rows, done.replay_ms) == ("active", 1, 5000)
+
+
+def test_a_replay_that_starts_over_is_taken_from_its_beginning() -> None:
+    """Rule T7: nothing of the first scan, the old tributary's stragglers included, gets into the new versions."""
+    desk = deploying(head=None)
+    desk.feed(batch(1, ["a"]))
+    desk.run()
+    assert len(desk.oplogs[2]) == 1
+    desk.now += REPLAY_PATIENCE_MS
+    desk.run()
+    again = desk.catalog.tributary("t2r")
+    assert again is not None
+    assert (again.state, again.start, again.versions) == ("replaying", 1, (3,))
+    assert (desk.counted(3)["position"], desk.counted(3)["rows"]) == (1, 0)
+    assert "t2" not in desk.state.streams
+    known = bounded(desk.catalog, again, [ReplayEnd(TODOS, 0, 10)], now=1)
+    desk.state = desk.state.with_catalog(headed(known, known.tributaries[0], 1))
+    records = replay({source_key("new"): row("new")}, {3: everywhere})
+    desk.feed(replay({source_key("late"): row("late")}, {2: everywhere}), {**records, "stream": "t2r"})
+    desk.run()
+    assert desk.catalog.generation == 2
+    assert [op["object_id"] for op in desk.oplogs[3]] == ["new"]

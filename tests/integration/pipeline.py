@@ -72,7 +72,9 @@ class Pipeline:
 
     def start(self, only: str | None = None) -> None:
         self._run = subprocess.Popen(
-            [sys.executable, "-m", "connector", "--settings", str(self.settings.path), "run"]
+            # as a child that ends with this process, however that ends
+            [sys.executable, "-m", "topologies.child", str(os.getpid()), "connector"]
+            + ["--settings", str(self.settings.path), "run"]
             + (["--only", only] if only else []),
             stdout=self._log,
             stderr=self._log,

@@ -61,6 +61,7 @@ class World:
         self.met = True  # the disruption under way has come to pass
         self._asked: dict[str, Config] = {}
         self._kept: dict[Definition, frozenset[int]] = {}
+        self._followed = 0  # the commit of the deployment whose versions these are
         self._since = 0
         self._exposed_at = 0  # the commit of the first switch: what was before it no client has seen
         with source.connect() as connection:
@@ -133,7 +134,18 @@ class World:
         if active is not None:
             self.now = self._asked[active.config]
             self._exposed_at = self._exposed_at or active.commit
+        self._same_versions(catalog)
         return catalog
+
+    def _same_versions(self, catalog: Catalog) -> None:
+        """Law 1: from one deployment that was active to the next, what is in both keeps its versions."""
+        fresh = [d for d in catalog.deployments if d.commit > self._followed and d.config in self._asked]
+        for deployment in sorted((d for d in fresh if d.kind == "deploy"), key=lambda d: d.commit):
+            now = _versions(deployment, self._asked[deployment.config])
+            for definition in now.keys() & self._kept.keys():
+                had, has = sorted(self._kept[definition]), sorted(now[definition])
+                assert has == had, f"{definition} had versions {had}, now {has} (law 1)"
+            self._kept, self._followed = now, deployment.commit
 
     def told(self) -> str:
         """How the deployments went."""
@@ -145,7 +157,6 @@ class World:
     def begin(self) -> None:
         """Remember what a step must not touch."""
         self.met = True
-        self._kept = self.versions()
         self._since = self.logs.checkpoints()[-1]["number"] if self.now else 0
 
     def check(self) -> None:
@@ -153,7 +164,6 @@ class World:
         self.at_rest()
         with self.writer.quiet():
             self.rows_are_those_of_the_source()
-        self._same_versions()
         ops = {v.version: self.logs.ops(v.version) for v in self.logs.catalog().exposed()}
         for version, found in ops.items():
             idle = idle_ops(found, self._since)
@@ -184,8 +194,7 @@ class World:
         """The active definitions by what they mean, with the versions of their parts."""
         if not self.now:
             return {}
-        by_name = {d.name: frozenset(p.version for p in d.parts) for d in self._active().definitions}
-        return {d.plan: by_name[d.name] for d in self.now}
+        return _versions(self._active(), self.now)
 
     def newest_commit(self) -> int:
         """Its number, exposed or not."""
@@ -195,12 +204,6 @@ class World:
         active = self.logs.catalog().active
         assert active is not None
         return active
-
-    def _same_versions(self) -> None:
-        """Law 1: what is in both configs keeps its versions."""
-        for definition, versions in self.versions().items():
-            kept = self._kept.get(definition, versions)
-            assert versions == kept, f"{definition} had versions {sorted(kept)}, now {sorted(versions)} (law 1)"
 
     def rows_are_those_of_the_source(self) -> None:
         """Law 9, while the writer is quiet."""
@@ -289,6 +292,11 @@ def _retaining(settings: Settings, seconds: float) -> Settings:
     names = yaml.safe_load(settings.path.read_text())
     settings.path.write_text(yaml.safe_dump(names | {"retain_removed": seconds}, sort_keys=False))
     return settings_file.load(str(settings.path))
+
+
+def _versions(deployment: Deployment, config: Config) -> dict[Definition, frozenset[int]]:
+    by_name = {d.name: frozenset(p.version for p in d.parts) for d in deployment.definitions}
+    return {definition.plan: by_name[definition.name] for definition in config}
 
 
 def _resting(catalog: Catalog | None) -> Catalog | None:

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     watch = Watch(known)
     try:
         answer = ask(known, "resume", definition=args.definition)
-        over = _over(watch, answer.generation) if answer.outcome == "accepted" else None
+        over = laid(watch, answer.generation) if answer.outcome == "accepted" else None
     finally:
         watch.close()
     position = over.position if over is not None else None
@@ -38,15 +38,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _over(watch: Watch, generation: int) -> Deployment:
-    """Wait until it goes on. Raises RequestRefused where it stays stopped."""
+def laid(watch: Watch, generation: int) -> Deployment:
+    """Wait until an overlay is laid. Raises RequestRefused where all stays as it was."""
     while True:
         deployment = watch.catalog.deployment(generation)
         if deployment is not None and deployment.switched_at:
             return deployment
         if deployment is not None and not deployment.pending and deployment.state != "aligned":
             raise RequestRefused(
-                f"it stays stopped: {deployment.reason}",
+                f"it stays as it was: {deployment.reason}",
                 hint="mend the rows that cannot be evaluated, or change the definition and deploy",
             )
         watch.poll(0.2)

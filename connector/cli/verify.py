@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from connector import settings
+from connector.cli.resume import laid
 from connector.deploy.catalog import Catalog, Comparison, Deployment, Version
 from connector.errors import RequestRefused
 from connector.oplog.compare import Difference, Pair, Print, pairs, row_of
@@ -41,10 +42,12 @@ class Verified:
     different: int = 0
     found: list[Difference] = field(default_factory=list)
     stopped: tuple[str, ...] = ()  # definitions that were left out
+    repaired: int | None = None  # the position at which what differs was written
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one object")
+    parser.add_argument("--repair", action="store_true", help="write what differs, as the rebuild has it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,11 +60,13 @@ def run(args: argparse.Namespace) -> int:
             verified = compare(known, aligned(watch, generation), watch.catalog)
         finally:
             ask(known, "drop", generation=generation)
+        if verified.different and args.repair:
+            verified.repaired = laid(watch, ask(known, "repair").generation).position
     finally:
         watch.close()
     seconds = time.monotonic() - started
     print(json.dumps(as_json(verified, seconds)) if args.json else "\n".join(lines(verified, seconds)))
-    return 1 if verified.different else 0
+    return 1 if verified.different and verified.repaired is None else 0
 
 
 def aligned(watch: Watch, generation: int) -> Deployment:
@@ -154,6 +159,7 @@ def as_json(verified: Verified, seconds: float) -> Mapping[str, object]:
         "seconds": round(seconds, 2),
         "stopped": list(verified.stopped),
         "different": verified.different,
+        "repaired": verified.repaired,
         "differences": [asdict(one) for one in verified.found],
     }
 
@@ -170,6 +176,7 @@ def lines(verified: Verified, seconds: float) -> list[str]:
         f"different: {verified.different:,} rows of {what}",
         *shown,
         *([more] if verified.different > SHOWN else []),
+        *([f"repaired at position {verified.repaired}"] if verified.repaired is not None else []),
         *left_out,
     ]
 

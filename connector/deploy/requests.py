@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,7 +71,7 @@ def decide(catalog: Catalog, request: Request, moment: Moment) -> Decision:
         return Decision("expired", f"{moment.now - request['expires_at']} ms too late", catalog.generation, catalog)
     decision = DECISIONS.get(request["kind"])
     landing = landing_tributary(catalog)
-    if landing is not None and request["kind"] in ("deploy", "verify", "resume", "cancel"):
+    if landing is not None and request["kind"] in ("deploy", "verify", "resume", "repair", "cancel"):
         return _refused(catalog, f"generation {landing.generation} is being laid over its buckets: try again at once")
     if decision is None:
         return _refused(catalog, f'there is no request "{request["kind"]}"')
@@ -303,13 +303,26 @@ def _resume(catalog: Catalog, request: Request, moment: Moment) -> Decision:
         return _refused(catalog, f'no definition "{name}" is active; active: {", ".join(known) or "none"}')
     if not (stopped := stopped_versions(catalog, name)):
         return Decision("unchanged", f'"{name}" is not stopped', active.generation, catalog)
+    return _overlaid(catalog, request, moment, stopped)
+
+
+def _repair(catalog: Catalog, request: Request, moment: Moment) -> Decision:
+    """Every active part that goes on is evaluated anew into its own buckets."""
+    active = catalog.active
+    if active is None:
+        return _refused(catalog, "nothing is deployed")
+    return _overlaid(catalog, request, moment, [v for v in catalog.advancing() if v.version in active.versions()])
+
+
+def _overlaid(catalog: Catalog, request: Request, moment: Moment, versions: Sequence[Version]) -> Decision:
     for deployment in _pending(catalog):
         if deployment.kind != "verify":
             return _refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
-        catalog = dropped(catalog, deployment, "a resume came")
+        catalog = dropped(catalog, deployment, f"a {request['kind']} came")
     generation = catalog.next_generation
-    copies, overlays = shadows(stopped, catalog.next_version, tributary_name(generation))
-    deployment = replace(_deployment(generation, request, moment, active.evaluation, ()), path=name)
+    copies, overlays = shadows(versions, catalog.next_version, tributary_name(generation))
+    deployment = _deployment(generation, request, moment, catalog.active.evaluation if catalog.active else "", ())
+    deployment = replace(deployment, path=request["definition"])
     tributary = replace(_tributary(generation, copies, request), overlays=overlays)
     return Decision("accepted", "", generation, added(catalog, deployment, copies, tributary))
 
@@ -379,6 +392,7 @@ DECISIONS: Mapping[str, Callable[[Catalog, Request, Moment], Decision]] = {
     "deploy": _deploy,
     "verify": _verify,
     "resume": _resume,
+    "repair": _repair,
     "cancel": _cancel,
     "drop": _drop,
     "bounds": _bounds,

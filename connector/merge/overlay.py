@@ -2,8 +2,8 @@
 
 A shadow version is replayed and catches up in a tributary. Where it stands beside main at a boundary, it lands:
 1. main and the tributary are held there, and no commit is a checkpoint;
-2. each row that the shadow has and the version has not, or has otherwise, is put;
-3. each row that the shadow has not is removed;
+2. the rows of both are compared; what the shadow has not is removed;
+3. what the shadow has and the version has not, or has otherwise, is put, with the texts from the shadow's op log;
 4. the version takes the shadow's plan and evaluation, and what the tributary delivers from then on is the version's.
 An equal row gives no op (law 4), so that a crash needs no memory of how far it was: all is compared again.
 """
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from connector.errors import Gap
 from connector.merge.catalog import (
     Catalog,
     Deployment,
@@ -88,8 +89,10 @@ def is_laid(catalog: Catalog, deployment: Deployment) -> bool:
 
 
 def resumed(catalog: Catalog, deployment: Deployment, *, position: int, commit: int, now: int) -> Catalog:
-    """What a resume was for goes on from this position; as a deployment it is over."""
-    over = replace(deployment, state="dropped", reason="resumed", position=position, commit=commit, switched_at=now)
+    """What a resume or a repair was for goes on from this position; as a deployment it is over."""
+    over = replace(
+        deployment, state="dropped", reason=f"{deployment.kind} done", position=position, commit=commit, switched_at=now
+    )
     return with_deployment(catalog, over)
 
 
@@ -104,18 +107,27 @@ class Laying:
     def __init__(self, tributary: Tributary) -> None:
         self._tributary = tributary.name
         self._left = list(tributary.overlays)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._key: str | None = ""  # the last row that was compared; None: all are
+        self._missing = 0  # outputs of the shadow that the version is still to get
         self._offset = 0  # in the shadow's op log
-        self._key: str | None = None  # the last of the version's rows that was looked at; None: still putting
 
     def portion(self, draft: Draft, rows: Rows, oplogs: OpLogs) -> bool:
         """Lay some more into the draft; True when all is laid, and the draft has the catalog that says so."""
         budget = ROWS_PER_DRAFT
-        while self._left and budget > 0 and len(draft.changes.ops) < OPS_PER_TRANSACTION and not draft.full:
-            step = self._put if self._key is None else self._remove
-            looked_at = step(self._left[0], draft, rows, oplogs)
-            if looked_at == 0:
-                break
-            budget -= looked_at
+        while self._left and budget > 0 and not draft.full:
+            if self._key is not None:
+                budget -= self._compare(self._left[0], self._key, draft, rows)
+            elif self._missing:
+                found = self._put(self._left[0], draft, rows, oplogs)
+                if not found:
+                    break
+                budget -= found
+            else:
+                self._left.pop(0)
+                self._begin()
         if self._left:
             return False
         tributary = draft.state.catalog.tributary(self._tributary)
@@ -123,32 +135,38 @@ class Laying:
         _finish(draft, tributary)
         return True
 
+    def _compare(self, overlay: Overlay, key: str, draft: Draft, rows: Rows) -> int:
+        """Go on with the rows of both: remove what the shadow lacks, count what it alone has."""
+        live, shadow = (rows.beyond(number, key, PORTION) for number in (overlay.version, overlay.shadow))
+        known = [found[-1][0] for found in (live, shadow) if len(found) == PORTION]  # behind it there may be more
+        held, kept = dict(live), dict(shadow)
+        keys = [k for k in sorted(held.keys() | kept.keys()) if not known or k <= min(known)]
+        for each in keys:
+            before, after = held.get(each, []), kept.get(each, [])
+            if draft.changes.ops and len(draft.changes.ops) + len(before) > OPS_PER_TRANSACTION:
+                return ROWS_PER_DRAFT  # the next commit goes on with it
+            if [e[:4] for e in before] != [e[:4] for e in after]:
+                draft.changes.thin((overlay.version, each), before, after, draft.state.main.position)
+                self._missing += sum(e[:4] not in [b[:4] for b in before] for e in after)
+            self._key = each
+        if not known:
+            self._key = None
+        return max(1, len(keys))
+
     def _put(self, overlay: Overlay, draft: Draft, rows: Rows, oplogs: OpLogs) -> int:
+        """Go on with the shadow's op log, which has the texts."""
         end = draft.state.versions[overlay.shadow].oplog_offset
         if self._offset >= end:
-            self._key = ""
-            return 1
-        room = min(PORTION, OPS_PER_TRANSACTION - len(draft.changes.ops))
-        found = oplogs.read(overlay.shadow, self._offset, end, room)
+            raise Gap(f"{self._missing} rows of version {overlay.shadow} are not in its op log", where=self._tributary)
+        found = oplogs.read(
+            overlay.shadow, self._offset, end, min(PORTION, OPS_PER_TRANSACTION - len(draft.changes.ops))
+        )
         if found:
+            before = len(draft.changes.ops)
             _put_current(overlay, [op for _, op in found], draft, rows)
+            self._missing -= len(draft.changes.ops) - before
             self._offset = found[-1][0]
         return len(found)
-
-    def _remove(self, overlay: Overlay, draft: Draft, rows: Rows, oplogs: OpLogs) -> int:
-        assert self._key is not None
-        found = rows.beyond(overlay.version, self._key, PORTION)
-        wanted = rows.get_many([(overlay.shadow, key) for key, _ in found])
-        before = draft.changes.before([(overlay.version, key) for key, _ in found], rows)
-        for (key, _), held, kept in zip(found, before, wanted, strict=True):
-            if draft.changes.ops and len(draft.changes.ops) + len(held) > OPS_PER_TRANSACTION:
-                break
-            draft.changes.thin((overlay.version, key), held, kept, draft.state.main.position)
-            self._key = key
-        if not found:
-            self._left.pop(0)
-            self._offset, self._key = 0, None
-        return max(1, len(found))
 
 
 def _put_current(overlay: Overlay, ops: Sequence[Op], draft: Draft, rows: Rows) -> None:

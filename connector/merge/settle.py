@@ -156,7 +156,7 @@ def _landed(state: Merge, deployment: Deployment, now: int, retain_ms: int) -> C
         return landing(state.catalog, tributary)
     if deployment.kind == "verify":
         return aligned(state.catalog, deployment, position=position, commit=commit, now=now)
-    if deployment.kind == "resume":
+    if deployment.kind in ("resume", "repair"):
         return resumed(state.catalog, deployment, position=position, commit=commit, now=now)
     return switched(state.catalog, deployment, position=position, commit=commit, now=now, dropped_at=now + retain_ms)
 

@@ -71,7 +71,7 @@ def test_a_definition_stops_alone_and_is_resumed(source: Any, pipeline: Pipeline
     assert fold([op for _, op in pipeline.ops(version)]) == frozen
     refused = pipeline.cli("resume", "tagged")
     assert refused.returncode == 1
-    assert "it stays stopped" in refused.stderr
+    assert "it stays as it was" in refused.stderr
     with source.connect() as connection:
         connection.execute("UPDATE notes SET tags = '[\"t5\"]' WHERE id = 5")
     before = len(pipeline.ops(version))

@@ -161,7 +161,7 @@ def test_a_resume_writes_only_what_differs() -> None:
     assert desk.catalog.version(3) is None
     over = desk.catalog.deployment(2)
     assert over is not None
-    assert (over.state, over.reason, over.position) == ("dropped", "resumed", 3)
+    assert (over.state, over.reason, over.position) == ("dropped", "resume done", 3)
 
 
 def test_after_the_overlay_the_tributary_delivers_until_main_takes_over() -> None:
@@ -315,6 +315,27 @@ def test_a_deploy_lays_what_it_evaluates_anew_and_then_switches(at: int, crash: 
     assert (desk.commits[-1]["position"], desk.commits[-1]["exposed"]) == (3, True)
     assert desk.catalog.tributaries == ()
     assert compare({TODOS: {**NEW, **rows_of(late="x", later="x")}}, both, desk.folded()) == []
+
+
+def test_a_repair_mends_what_is_live_while_it_goes_on() -> None:
+    """The same overlay, over every active part."""
+    desk = Desk(catalog(version(1, evaluation=LEVEL, plan=PLAN)))
+    desk.feed(evaluated(1, [table_of(OLD, {1: by_owner})]), evaluated(2, [table_of(rows_of(live="x"), {1: by_owner})]))
+    desk.run()
+    stage = object.__new__(Stage)
+    stage.desk, stage.position, stage.rows = desk, 2, {**NEW, **rows_of(live="x")}
+    assert stage.ask("repair", definition="") == "accepted"
+    (entry,) = desk.catalog.tributaries
+    stage.commit(bounded(desk.catalog, entry, ends(10), now=NOW))
+    desk.feed(evaluated(0, [table_of(stage.rows, {2: by_owner})], stream=entry.name, replay=scan(0, 10, done=True)))
+    desk.run()
+    stage.commit(headed(desk.catalog, desk.catalog.tributaries[0], 2))
+    desk.run()
+    assert compare({TODOS: stage.rows}, {1: by_owner}, desk.folded(exposed=True)) == []
+    desk.feed(evaluated(3, [table_of(rows_of(live="y"), {1: by_owner})]))
+    desk.run()
+    assert desk.catalog.tributaries == ()
+    assert desk.counted(1)["position"] == desk.commits[-1]["position"] == 3
 
 
 TABLES = st.dictionaries(st.sampled_from([f"k{n}" for n in range(12)]), st.sampled_from(["a", "bb", "long text"]))

@@ -44,7 +44,7 @@ def laid(watch: Watch, generation: int) -> Deployment:
         deployment = watch.catalog.deployment(generation)
         if deployment is not None and deployment.switched_at:
             return deployment
-        if deployment is not None and not deployment.pending and deployment.state != "aligned":
+        if deployment is not None and not deployment.pending:
             raise RequestRefused(
                 f"it stays as it was: {deployment.reason}",
                 hint="mend the rows that cannot be evaluated, or change the definition and deploy",

@@ -346,8 +346,10 @@ def _drop(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     deployment = catalog.deployment(generation)
     if deployment is None or deployment.state in ("dropped", "failed"):
         return Decision("unchanged", "it is gone", generation, catalog)
-    landing = deployment.state == "aligned" and deployment.kind != "verify"
-    if landing or not (deployment.pending or deployment.state == "aligned"):
+    landing = landing_tributary(catalog)
+    if (landing is not None and landing.generation == generation) or not (
+        deployment.pending or deployment.state == "aligned"
+    ):
         return _refused(catalog, f"generation {generation} is {deployment.state}")
     return Decision("accepted", "", generation, dropped(catalog, deployment, "dropped on request"))
 

@@ -42,9 +42,7 @@ class OpLogs(Protocol):
 
 def landing(catalog: Catalog, tributary: Tributary) -> Catalog:
     """The tributary stands beside main: from now on its overlays are laid, and nothing can call it off."""
-    catalog = with_tributary(catalog, replace(tributary, state="landing"))
-    deployment = catalog.deployment(tributary.generation)
-    return with_deployment(catalog, replace(deployment, state="aligned")) if deployment is not None else catalog
+    return with_tributary(catalog, replace(tributary, state="landing"))
 
 
 def laid(catalog: Catalog, tributary: Tributary) -> Catalog:
@@ -82,10 +80,8 @@ def to_land(catalog: Catalog, deployment: Deployment) -> Tributary | None:
 
 def is_laid(catalog: Catalog, deployment: Deployment) -> bool:
     """It was held up by its overlays alone, and they are laid."""
-    waits = deployment.state == "aligned" and deployment.kind != "verify"
-    return waits and not any(
-        t.generation == deployment.generation and t.state == "landing" for t in catalog.tributaries
-    )
+    own = [t for t in catalog.tributaries if t.overlays and t.generation == deployment.generation]
+    return deployment.pending and bool(own) and all(t.state == "taking_over" for t in own)
 
 
 def resumed(catalog: Catalog, deployment: Deployment, *, position: int, commit: int, now: int) -> Catalog:

@@ -25,7 +25,7 @@ from connector.settings import Settings
 from schemas.codec import Codec
 from tests.builders import TODOS
 from topologies import kafka
-from topologies.catalog import Answer, ask, read_catalog, read_commit
+from topologies.catalog import WITHOUT_FIELDS, Answer, ask, read_catalog, read_commit
 from topologies.schemas import Schemas
 from topologies.topics import Topics, compacted, retained
 
@@ -126,6 +126,12 @@ class MergeWorld:
 
     def ask(self, kind: str, **fields: Any) -> Answer:
         return ask(self.settings, kind, within=30.0, codec=self.codec, **fields)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """A request that no merge need be there for."""
+        request = {"id": kind, "kind": kind, "requested_at": 0, **WITHOUT_FIELDS} | fields
+        self._producer.produce(self.topics.requests, key=kind, value=self.codec.encode("Request", request))
+        assert self._producer.flush(30) == 0
 
     def request_deploy(self, text: str) -> Answer:
         catalog = self.catalog()

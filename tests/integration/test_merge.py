@@ -328,3 +328,47 @@ def test_what_a_crash_left_behind_is_deleted_at_the_next_start(world: MergeWorld
     assert kafka.topic_exists(world.settings, world.topics.evaluated("main"))
     admin = kafka.admin(world.settings)
     admin.delete_topics([others])[others].result(60)
+
+
+def test_killed_again_and_again_while_an_overlay_is_laid(world: MergeWorld) -> None:
+    """Rule D6: a stopped version gets 25,000 other rows, in several commits, each of them the last of its process."""
+    first = world.start()
+    main = Main(world, deploy_empty(world, BY_OWNER))
+    (version,) = main.evaluators
+    world.feed([main.huge(25_000)])
+    main.position += 1
+    world.feed([{**main.answer({}), "hung": [version]}])  # type: ignore[typeddict-item]
+    world.wait(lambda: world.catalog().versions[0].stopped_at, "it stops")
+    main.position += 1
+    gone = list(main.rows)[:100]
+    main.rows = {key: {**content, "text": "new"} for key, content in main.rows.items() if key not in gone}
+    world.feed([evaluated(main.position)])
+    world.wait_position(main.position)
+
+    world.ask("resume", definition="mine")
+    (entry,) = world.catalog().tributaries
+    shadows = {entry.versions[0]: main.evaluators[version]}
+    fields: dict[str, Any] = {"stream": entry.name, "evaluation": main.evaluation}
+    world.ask("bounds", tributary=entry.name, ends=[{"table": TODOS, "partition": 0, "end": 50}])
+    world.feed([evaluated(0, [table_of(main.rows, shadows)], replay=scan(0, 50, done=True), **fields)])
+    world.wait(lambda: _rows_of(world, entry.versions[0]) == len(main.rows), "the replay is taken")
+    first.kill()
+    first.wait()
+    world.send("head", tributary=entry.name, head=main.position)
+    for _ in range(3):
+        assert world.start(SYNCLINE_CRASH_POINT="merge.after_commit").wait(60) == -signal.SIGKILL
+    world.start()
+    world.wait(lambda: not world.catalog().versions[0].stopped_at, "it goes on")
+    ops = world.ops(version)[25_000:]
+    assert {kind: [op["op"] for op in ops].count(kind) for kind in ("PUT", "REMOVE")} == {"PUT": 24_900, "REMOVE": 100}
+    assert main.differences(world) == []
+    for _ in range(2):
+        world.feed(main.batches(1))
+    world.wait_position(main.position)
+    assert world.catalog().tributaries == ()
+    assert main.differences(world) == []
+
+
+def _rows_of(world: MergeWorld, version: int) -> int:
+    commit = world.commit()
+    return next((v["rows"] for v in commit["versions"] if v["version"] == version), 0) if commit else 0

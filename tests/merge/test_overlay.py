@@ -185,6 +185,9 @@ def test_main_and_the_tributary_are_held_while_it_lands() -> None:
     stage.desk.round()
     (entry,) = stage.desk.catalog.tributaries
     assert entry.state == "landing"
+    pending = stage.desk.catalog.deployment(2)
+    assert pending is not None
+    assert pending.pending, "whoever waits for it goes on waiting"
     for name in ("main", "t2"):
         record = evaluated(4, stream=name, versions=[1, 3])
         assert judge(stage.desk.state, name, record) is Verdict.HOLD

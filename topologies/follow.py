@@ -144,6 +144,12 @@ def stream_state(commit: Record | None, stream: str) -> Record | None:
     return next((s for s in commit["streams"] if s["stream"] == stream), None)
 
 
+def has_begun(catalog: Catalog, stream: str) -> bool:
+    """The stream may read: a queued tributary has no S0 yet (rule T5)."""
+    tributary = catalog.tributary(stream)
+    return stream == MAIN or (tributary is not None and tributary.state != "queued")
+
+
 def has_ended(catalog: Catalog, stream: str) -> bool:
     """A tributary from which nothing more will be taken."""
     if stream == MAIN:

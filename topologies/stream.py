@@ -42,7 +42,7 @@ from topologies import kafka
 from topologies.app import make_app
 from topologies.collect import Collector
 from topologies.exits import REWOUND
-from topologies.follow import Follower, available, has_ended, stream_state, versions_of
+from topologies.follow import Follower, available, has_begun, has_ended, stream_state, versions_of
 from topologies.outlet import Outlet
 from topologies.replay import Replay, Rewound, Stopped
 from topologies.schemas import Schemas
@@ -240,8 +240,8 @@ def run(settings: Settings, stream: str) -> int:
     follower.start()
     if stream == TO_COME:
         stream = _awaited(follower)
-    if has_ended(follower.catalog, stream):
-        log.info("tributary %s has ended", stream)
+    if has_ended(follower.catalog, stream) or not has_begun(follower.catalog, stream):
+        log.info("tributary %s has ended, or has not begun", stream)
         return 0
     if stream != MAIN:
         code = _replay(settings, stream, codec, schemas, follower)
@@ -284,7 +284,7 @@ def _awaited(follower: Follower) -> str:
     name = sys.stdin.readline().strip()
     if not name:
         sys.exit(0)
-    follower.wait_for(lambda catalog: catalog.tributary(name) is not None, timeout=5.0)
+    follower.wait_for(lambda catalog: has_begun(catalog, name), timeout=5.0)
     return name
 
 

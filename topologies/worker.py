@@ -20,7 +20,7 @@ from connector.deploy.catalog import Catalog
 from connector.settings import Settings
 from schemas.codec import Codec
 from topologies.exits import FENCED, REWOUND
-from topologies.follow import Follower, available, has_ended
+from topologies.follow import Follower, available, has_begun, has_ended
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,8 @@ class Supervisor:
 
     def _match(self, catalog: Catalog) -> None:
         """One process for each tributary that has begun and still has something to say."""
-        running = [t.name for t in catalog.tributaries if t.state != "queued" and not has_ended(catalog, t.name)]
+        names = [t.name for t in catalog.tributaries]
+        running = [name for name in names if has_begun(catalog, name) and not has_ended(catalog, name)]
         wanted = {f"stream {name}": name for name in running}
         for name, stream in wanted.items():
             if name not in self._workers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.builders import catalog, tributary, version
 from topologies.cleanup import superfluous_groups, superfluous_topics
+from topologies.follow import has_begun, has_ended
 
 KNOWN = catalog(version(3), tributaries=(tributary(2, [3]),))
 
@@ -18,14 +19,27 @@ def test_only_topics_of_what_the_catalog_does_not_know() -> None:
         "a.evaluated.t2",
         "a.stream.t1-__assignor-__leader",
         "a.stream.t2-__assignor-__leader",
+        "a.evaluated.t2r",
         "a.stream.main-__assignor-__leader",
         "a.b.oplog.4",
         "b.oplog.4",
         "a.changes",
     ]
-    assert superfluous_topics("a", KNOWN, names) == ["a.evaluated.t1", "a.oplog.4", "a.stream.t1-__assignor-__leader"]
+    assert superfluous_topics("a", KNOWN, names) == [
+        "a.evaluated.t1",
+        "a.evaluated.t2r",
+        "a.oplog.4",
+        "a.stream.t1-__assignor-__leader",
+    ]
 
 
 def test_only_groups_of_tributaries_that_have_ended() -> None:
-    names = ["a.stream.main", "a.stream.t1", "a.stream.t2", "a.stream.t1x", "b.stream.t1", "a.assigned"]
-    assert superfluous_groups("a", KNOWN, names) == ["a.stream.t1"]
+    names = ["a.stream.main", "a.stream.t1", "a.stream.t2", "a.stream.t2r", "a.stream.t1x", "b.stream.t1", "a.assigned"]
+    assert superfluous_groups("a", KNOWN, names) == ["a.stream.t1", "a.stream.t2r"]
+
+
+def test_a_queued_tributary_has_not_begun() -> None:
+    """It has no S0 yet: a replay that began would leave rows out (rule T5)."""
+    known = catalog(version(3), tributaries=(tributary(2, [3], state="queued"), tributary(4, [3])))
+    assert [name for name in ("main", "t2", "t4", "t5") if has_begun(known, name)] == ["main", "t4"]
+    assert [name for name in ("main", "t2", "t4", "t5") if has_ended(known, name)] == ["t5"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from connector.merge.catalog import Catalog, Deployment, Tributary, failed, with_deployment, with_tributary
 
-PLACES = 3  # tributaries that run at once (rule D2)
+PLACES = 3  # tributaries that replay at once (rule D2)
 REPLAY_PATIENCE_MS = 10 * 60 * 1000  # the snapshot topics' min.compaction.lag.ms
 OVERTAKEN = "its replay took so long that compaction may have overtaken it"
 AGAIN = "r"  # ends the name of a tributary whose replay has started over
@@ -16,9 +16,9 @@ AGAIN = "r"  # ends the name of a tributary whose replay has started over
 
 def started(catalog: Catalog, *, position: int, change_offset: int, now: int) -> Catalog:
     """Queued tributaries begin, the oldest first, while there are places: S0 is main's position in this commit."""
-    running = sum(t.pending or t.state in ("landing", "taking_over") for t in catalog.tributaries)
+    replaying = sum(t.state == "replaying" for t in catalog.tributaries)  # others may wait for those in the queue
     queued = [t for t in catalog.tributaries if t.state == "queued"]
-    for tributary in queued[: max(0, PLACES - running)]:
+    for tributary in queued[: max(0, PLACES - replaying)]:
         begun = replace(tributary, state="replaying", start=position, start_offset=change_offset, started_at=now)
         catalog = with_tributary(catalog, begun)
     return catalog

@@ -106,7 +106,7 @@ def several(count: int) -> str:
     return ONE + "".join(f"  d{n}:\n    data:\n      - SELECT {n} AS n, id FROM todos\n" for n in range(count))
 
 
-def test_at_most_three_tributaries_run_and_the_next_begins_where_main_stands_when_there_is_a_place() -> None:
+def test_at_most_three_tributaries_replay_and_the_next_begins_when_one_has_caught_up() -> None:
     catalog = Catalog()
     for count in range(1, PLACES + 2):
         catalog = deploying(several(count), catalog)
@@ -114,6 +114,10 @@ def test_at_most_three_tributaries_run_and_the_next_begins_where_main_stands_whe
     queued = catalog.tributaries[-1]
     assert (queued.name, queued.start_offset, queued.started_at) == ("t4", 0, 0)
     assert ask(catalog, "bounds", tributary="t4", ends=[]).outcome == "refused"
+    freed = started(scanned(catalog, "t2"), position=90, change_offset=900, now=5000)
+    begun = named(freed, "t4")
+    assert (begun.state, begun.start, begun.start_offset) == ("replaying", 7, 70)
+    assert named(freed, "t2").state == "catching_up", "it waits for the switch, and that for t4"
     fewer = ask(catalog, "cancel").catalog
     assert fewer.tributaries == ()
     less = deploying(several(PLACES + 1).replace("2 AS n", "7 AS n"), catalog)

@@ -17,6 +17,7 @@ from connector import errors
 from connector.cli import COMMANDS, main, verify
 from connector.deploy.catalog import Catalog
 from connector.deploy.plan import Download, Plan, TableSize
+from connector.deploy.rates import Rate
 from connector.deploy.requests import DECISIONS
 from connector.deploy.status import status
 from connector.oplog.compare import Difference
@@ -154,7 +155,7 @@ def test_the_object_of_validate(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_the_object_of_plan() -> None:
-    plan = Plan(0, (), (TableSize("public.todos", 1, 1),), (Download("all", 1, 1),), 30_000.0, False)
+    plan = Plan(0, (), (TableSize("public.todos", 1, 1),), (Download("all", 1, 1),), Rate(), False)
     told = documented("plan")
     assert shape(plan.as_json()) == shape({**told, "parts": []})
 

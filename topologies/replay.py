@@ -33,6 +33,7 @@ from topologies import kafka
 from topologies.catalog import ask
 from topologies.follow import Follower, Record, stream_state, versions_of
 from topologies.outlet import Outlet
+from topologies.pace import Pace
 from topologies.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Replay:
         renderings = Renderings()
         self._compiled = [compile_version(v.version, v.plan, renderings) for v in versions_of(catalog, stream)]
         self._start = self._tributary().start
+        self._pace = Pace(self._tributary().max_rate, time.monotonic)
 
     def run(self) -> None:
         """Replay what is not taken yet; then the catalog has F. Raises Stopped."""
@@ -170,6 +172,7 @@ class Replay:
         began, rows = time.monotonic(), 0
         for chunk in self._chunks(end):
             self._await_room(end)
+            self._await_turn(len(chunk.messages))
             found = self._rows(end.table, chunk.messages, truncated)
             rows += len(found.keys)
             self._send(end, chunk, found)
@@ -261,6 +264,12 @@ class Replay:
         while not self._outlet.has_room or self._lead() > LEAD:
             self._check()
             time.sleep(0.01)
+
+    def _await_turn(self, rows: int) -> None:
+        due = self._pace.due(rows)
+        while (left := due - time.monotonic()) > 0:
+            self._check()
+            time.sleep(min(left, 0.1))
 
     def _lead(self) -> int:
         state = stream_state(self._follower.commit, self._stream)

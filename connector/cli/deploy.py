@@ -21,8 +21,11 @@ ENDED = ("failed", "dropped", "cancelled")  # and not active
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the sync config")
+    parser.add_argument("file", metavar="FILE", help="the sync config, or a plan that `syncline plan --out` wrote")
     parser.add_argument("--json", action="store_true", help="print one object at the end")
+    parser.add_argument(
+        "--max-rate", metavar="ROWS_PER_S", type=_positive, default=0, help="replay no more rows a second than this"
+    )
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the switch")
 
 
@@ -30,12 +33,19 @@ def run(args: argparse.Namespace) -> int:
     file = read_config(args.file, args.settings)
     if file is None:
         return 1
-    return carry_out(settings.load(args.settings), file, as_json=args.json, wait=not args.no_wait)
+    known = settings.load(args.settings)
+    return carry_out(known, file, as_json=args.json, wait=not args.no_wait, max_rate=args.max_rate)
 
 
-def carry_out(known: Settings, file: ConfigFile, *, as_json: bool, wait: bool) -> int:
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows above 0")
+    return int(text)
+
+
+def carry_out(known: Settings, file: ConfigFile, *, as_json: bool, wait: bool, max_rate: int = 0) -> int:
     """Plan, ask, follow, print; the exit code."""
-    plan, _ = plan_of(known, file)
+    plan, _ = plan_of(known, file, max_rate=max_rate)
     if not as_json:
         print_plan(plan, as_json=False)
     refuse_too_long(plan)
@@ -57,7 +67,14 @@ def carry_out(known: Settings, file: ConfigFile, *, as_json: bool, wait: bool) -
 def request(known: Settings, file: ConfigFile, plan: Plan) -> int:
     """Ask; the generation that came of it. Raises RequestRefused, or Unavailable where no merge answers."""
     return ask(
-        known, "deploy", base=plan.base, config=file.text, path=file.path, planned=planned(plan.changes)
+        known,
+        "deploy",
+        base=plan.base,
+        config=file.text,
+        path=file.path,
+        planned=planned(plan.changes),
+        estimate=json.dumps(plan.estimate()),
+        max_rate=plan.max_rate,
     ).generation
 
 

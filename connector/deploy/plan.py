@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.definitions import Part, SyncConfig
-from connector.definitions.patterns import expanded
+from connector.definitions.patterns import expanded, reads
 from connector.deploy.diff import Deployed, PartChange, diff
+from connector.deploy.rates import Rate
 
-RATE = 30_000.0  # rows/s of a replay where none has been measured yet
+GUESSED = Rate()
+REPLAYED = ("new", "reevaluated")  # kinds of change that read the snapshot topics
 LONGEST_REPLAY = 300.0  # seconds: half of the snapshot topics' min.compaction.lag.ms (rule T7)
 
 
@@ -25,6 +27,15 @@ class TableSize:
 
 
 @dataclass(frozen=True, slots=True)
+class PartReplay:
+    """What the replay of one part reads; parts of one deploy that read the same table read it together."""
+
+    rows: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Download:
     """Buckets that clients download again because their part was replaced."""
 
@@ -35,16 +46,17 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A deploy before it happens. `base` is the active generation (0: none); `rate` is rows/s; `supersedes` the
+    """A deploy before it happens. `base` is the active generation (0: none); `supersedes` is the
     generation of the pending deploy that it takes the place of (0: none)."""
 
     base: int
     changes: tuple[PartChange, ...]
     replays: tuple[TableSize, ...]
     downloads: tuple[Download, ...]
-    rate: float
+    rate: Rate
     same_text: bool
     supersedes: int = 0
+    max_rate: int = 0  # rows/s; 0: no limit
 
     @property
     def nothing_to_do(self) -> bool:
@@ -61,7 +73,32 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        return self.rows / self.rate
+        """Of the replay."""
+        return self.rows / self.rate.rows_per_second
+
+    @property
+    def active_in(self) -> float:
+        """Seconds from the request to the switch."""
+        return self.rate.besides + self.seconds if self.replays else 0.0
+
+    def replay_of(self, change: PartChange) -> PartReplay | None:
+        """None where the part is not replayed."""
+        if change.kind not in REPLAYED or not isinstance(change.part, Part):
+            return None
+        sizes = [size for size in self.replays if reads(change.part.tables, size.table)]
+        rows = sum(size.rows for size in sizes)
+        return PartReplay(rows, sum(size.bytes for size in sizes), rows / self.rate.rows_per_second)
+
+    def estimate(self) -> dict[str, Any]:
+        """What the request carries, to be seen beside what really happened."""
+        return {
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "rows_per_second": round(self.rate.rows_per_second),
+            "seconds": round(self.seconds, 1),
+            "active_in_seconds": round(self.active_in, 1),
+            "max_rate": self.max_rate,
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The stable object that `--json` prints."""
@@ -69,15 +106,29 @@ class Plan:
             "base": self.base,
             "changes": not self.nothing_to_do,
             "supersedes": self.supersedes or None,
-            "parts": [_change_json(change) for change in self.changes],
+            "parts": [self._part_json(change) for change in self.changes],
             "replay": {
                 "tables": [{"table": s.table, "rows": s.rows, "bytes": s.bytes} for s in self.replays],
-                "rows": self.rows,
-                "bytes": self.bytes,
-                "rows_per_second": round(self.rate),
-                "seconds": round(self.seconds, 1),
+                **self.estimate(),
+                "measured": self.rate.measured,
             },
-            "downloads": [{"definition": d.definition, "buckets": d.buckets, "rows": d.rows} for d in self.downloads],
+            "downloads": [
+                {"definition": d.definition, "buckets": d.buckets, "rows": d.rows, "clients": None}
+                for d in self.downloads
+            ],
+        }
+
+    def _part_json(self, change: PartChange) -> dict[str, Any]:
+        replay = self.replay_of(change)
+        told = {"rows": replay.rows, "bytes": replay.bytes, "seconds": round(replay.seconds, 1)} if replay else None
+        return {
+            "definition": change.part.definition,
+            "part": change.part.label,
+            "kind": change.part.kind,
+            "change": change.kind,
+            "version": change.version,
+            "reason": change.reason,
+            "replay": told,
         }
 
 
@@ -92,23 +143,25 @@ def make_plan(
     pending: Sequence[Deployed] = (),
     retained: Sequence[Deployed] = (),
     supersedes: int = 0,
-    rate: float = RATE,
+    rate: Rate = GUESSED,
+    max_rate: int = 0,
 ) -> Plan:
     """Compare `wanted` with the parts in force.
 
     `sizes` are of all tables that any part may read; `counts`: version → (buckets, rows) as last committed.
     """
     changes = diff(active, wanted, pending=pending, retained=retained)
-    new = [change.part for change in changes if change.kind in ("new", "reevaluated") and isinstance(change.part, Part)]
+    new = [change.part for change in changes if change.kind in REPLAYED and isinstance(change.part, Part)]
     tables = expanded({pattern for part in new for pattern in part.tables}, sizes)
     return Plan(
         base=base,
         changes=changes,
         replays=tuple(sizes.get(table, TableSize(table, 0, 0)) for table in tables),
         downloads=tuple(_downloads(changes, counts)),
-        rate=rate,
+        rate=rate.limited(max_rate),
         same_text=same_text,
         supersedes=supersedes,
+        max_rate=max_rate,
     )
 
 
@@ -124,15 +177,9 @@ def _downloads(changes: Sequence[PartChange], counts: Mapping[int, tuple[int, in
         for c in changes
         if c.kind == "removed" and c.part.kind == "bucket" and c.part.definition in renewed
     ]
-    return [Download(definition, buckets, rows) for definition, (buckets, rows) in replaced]
-
-
-def _change_json(change: PartChange) -> dict[str, Any]:
-    return {
-        "definition": change.part.definition,
-        "part": change.part.label,
-        "kind": change.part.kind,
-        "change": change.kind,
-        "version": change.version,
-        "reason": change.reason,
-    }
+    back = [
+        (c.part.definition, counts.get(c.version or 0, (0, 0)))
+        for c in changes
+        if c.kind == "restored" and c.part.kind == "bucket"
+    ]
+    return [Download(definition, buckets, rows) for definition, (buckets, rows) in replaced + back]

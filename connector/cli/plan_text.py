@@ -1,0 +1,132 @@
+"""A plan as a person reads it: a line per part, why it changes, then what it all costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from connector.cli.columns import aligned, seconds_text, size_text
+from connector.deploy.diff import PartChange
+from connector.deploy.plan import Plan
+
+HEADINGS = ("definition", "part", "", "version", "replays", "", "takes", "clients download again")
+RIGHT = (3, 4, 5, 6)
+SILENT = ("equal", "added", "removed", "replaced")  # reasons that the word in the table has said
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One part of the table; a removed part that a new one replaces is one line with it, `was` its version."""
+
+    change: PartChange
+    was: int | None
+
+    @property
+    def word(self) -> str:
+        return "changed" if self.was is not None else self.change.kind
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.change.part.kind, self.change.part.definition, self.change.part.label
+
+
+def table_lines(plan: Plan) -> list[Line]:
+    """The plan's parts, those of one definition one after another."""
+    removed = {_key(c): c for c in plan.changes if c.kind == "removed"}
+    lines = []
+    for change in plan.changes:
+        if change.kind == "removed" and _key(change) in removed:
+            lines.append(Line(change, None))
+        elif change.kind != "removed":
+            before = removed.pop(_key(change), None) if change.kind in ("new", "adopted", "restored") else None
+            lines.append(Line(change, before.version if before is not None else None))
+    order = {line.change.part.definition: index for index, line in reversed(list(enumerate(lines)))}
+    return sorted(lines, key=lambda line: order[line.change.part.definition])
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The whole plan."""
+    yield f"plan against generation {plan.base}" if plan.base else "plan: first deploy"
+    if plan.supersedes:
+        yield f"takes the place of generation {plan.supersedes}, which is pending; what both want goes on"
+    yield ""
+    lines = table_lines(plan)
+    rows = [HEADINGS, *(_cells(plan, line) for line in lines)]
+    shown = aligned(_without_repeats(rows), RIGHT)
+    indent = " " * (max(len(row[0]) for row in rows) + 4)
+    yield shown[0]
+    for line, text in zip(lines, shown[1:], strict=True):
+        yield text
+        if line.change.reason not in SILENT:
+            yield from (indent + reason for reason in line.change.reason.splitlines())
+    yield ""
+    yield from cost_lines(plan)
+
+
+def cost_lines(plan: Plan) -> Iterator[str]:
+    """What it all costs."""
+    if plan.nothing_to_do:
+        yield "nothing to do"
+        return
+    if plan.replays:
+        how = "the rate of the last replays" if plan.rate.measured else "a guess, no replay was measured yet"
+        yield (
+            f"replays {plan.rows:,} rows ({size_text(plan.bytes)}) of {_tables(plan)}, about "
+            f"{seconds_text(plan.seconds)} at {plan.rate.rows_per_second:,.0f} rows/s ({how})"
+        )
+    else:
+        yield "replays nothing"
+    yield from source_lines(plan)
+    yield f"active after about {seconds_text(plan.active_in)}; nothing is paused meanwhile"
+    buckets, rows = sum(d.buckets for d in plan.downloads), sum(d.rows for d in plan.downloads)
+    if buckets:
+        yield f"clients download {buckets:,} buckets again, {rows:,} rows in all"
+
+
+def source_lines(plan: Plan) -> Iterator[str]:
+    """What is read from the database itself."""
+    yield "the database is not read"
+
+
+def _tables(plan: Plan) -> str:
+    names = [size.table for size in plan.replays]
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} tables"
+
+
+def _key(change: PartChange) -> tuple[str, str, str]:
+    return change.part.kind, change.part.definition, change.part.label
+
+
+def _cells(plan: Plan, line: Line) -> tuple[str, ...]:
+    change, replay = line.change, plan.replay_of(line.change)
+    costs = (f"{replay.rows:,} rows", size_text(replay.bytes), seconds_text(replay.seconds)) if replay else ("", "", "")
+    return (
+        change.part.definition,
+        change.part.label,
+        line.word,
+        version_text(line.was, change.version, renewed=change.kind == "new"),
+        *costs,
+        _download(plan, change),
+    )
+
+
+def version_text(was: int | None, version: int | None, *, renewed: bool) -> str:
+    """`3`, `3 → new`, `new`, or after the deploy `3 → 12`."""
+    now = "new" if renewed and version is None else str(version)
+    return f"{was} → {now}" if was is not None else now
+
+
+def _download(plan: Plan, change: PartChange) -> str:
+    """Once per definition, at its bucket part."""
+    if change.kind in ("unchanged", "removed") or change.part.kind != "bucket":
+        return ""
+    again = [d for d in plan.downloads if d.definition == change.part.definition]
+    return f"{sum(d.buckets for d in again):,} buckets, {sum(d.rows for d in again):,} rows" if again else ""
+
+
+def _without_repeats(rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """A definition's name stands at its first part only."""
+    last = ""
+    for row in rows:
+        yield ("" if row[0] == last else row[0], *row[1:])
+        last = row[0]

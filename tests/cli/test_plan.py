@@ -1,0 +1,114 @@
+"""What `plan` tells and writes, and which plan files `deploy` refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from connector.cli.plan_text import plan_lines, table_lines
+from connector.deploy.plan import Plan, TableSize, make_plan
+from connector.deploy.plan_file import check_still, read, written
+from connector.deploy.rates import Rate, measured_rate
+from connector.errors import BadConfig, RequestRefused
+from tests.builders import deployment
+from tests.definitions.test_diff import LISTS, TODOS, config, deployed
+from topologies.pace import Pace
+
+NOTES = {"data": [*LISTS["data"], "SELECT id, name FROM notes"]}
+SIZES = {name: TableSize(name, rows, rows * 100) for name, rows in {"public.lists": 5000, "public.notes": 1000}.items()}
+
+
+def plan(before: dict[str, Any], after: dict[str, Any], **fields: Any) -> Plan:
+    known = deployed(config(**before)) if before else []
+    given: dict[str, Any] = {"base": int(bool(before)), "same_text": before == after, "sizes": SIZES, "counts": {}}
+    return make_plan(config(**after), active=known, **given | fields)
+
+
+def test_a_modified_part_is_one_line_with_both_versions_and_its_costs() -> None:
+    made = plan(
+        {"lists": LISTS, "todos": TODOS},
+        {"lists": NOTES, "todos": TODOS},
+        counts={1: (200, 5000)},
+        rate=Rate(2000.0, 4.0, measured=True),
+    )
+    told = "\n".join(plan_lines(made)).splitlines()
+    assert told[2].split() == ["definition", "part", "version", "replays", "takes", "clients", "download", "again"]
+    assert " ".join(told[3].split()) == "lists lists changed 1 → new 6,000 rows 600.0 kB 3.0 s 200 buckets, 5,000 rows"
+    assert [line.strip().split(":")[0] for line in told[4:6]] == ["old", "new"]
+    assert told[6].split() == ["todos", "todos", "unchanged", "2"]
+    assert told[7].split() == ["todos#1", "unchanged", "3"]
+    assert "about 3.0 s at 2,000 rows/s (the rate of the last replays)" in told[9]
+    assert "active after about 7.0 s; nothing is paused meanwhile" in told
+    assert "clients download 200 buckets again, 5,000 rows in all" in told
+
+
+def test_parts_that_go_and_come_stand_alone() -> None:
+    made = plan({"todos": TODOS}, {"lists": LISTS})
+    assert [(line.word, line.was, line.change.version) for line in table_lines(made)] == [
+        ("new", None, None),
+        ("removed", None, 1),
+        ("removed", None, 2),
+    ]
+
+
+def test_nothing_to_do_is_said_below_the_unchanged_parts() -> None:
+    told = list(plan_lines(plan({"lists": LISTS}, {"lists": LISTS})))
+    assert told[3].split() == ["lists", "lists", "unchanged", "1"]
+    assert told[-1] == "nothing to do"
+
+
+def test_a_limit_makes_the_replay_longer_and_is_no_measurement() -> None:
+    made = plan({}, {"lists": LISTS}, max_rate=100)
+    assert (made.seconds, made.estimate()["max_rate"]) == (50.0, 100)
+    slow = deployment(1, [1], replayed_rows=5000, replay_ms=50_000, estimate=json.dumps(made.estimate()))
+    fast = deployment(2, [2], replayed_rows=5000, replay_ms=1000, requested_at=1000, switched_at=4000)
+    tiny = deployment(3, [3], replayed_rows=9, replay_ms=900)
+    assert measured_rate([slow]) == Rate()
+    assert measured_rate([slow, fast, tiny]) == Rate(5000.0, 2.0, measured=True)
+
+
+def test_a_plan_file_is_carried_out_as_long_as_it_is_the_plan() -> None:
+    made = plan({"lists": LISTS}, {"lists": NOTES})
+    file = read(written(made, "sync-config.yaml", "text"), "plan.json")
+    assert file is not None
+    assert (file.path, file.config) == ("sync-config.yaml", "text")
+    check_still(plan({"lists": LISTS}, {"lists": NOTES}), file.expected)
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (plan({"lists": LISTS}, {"lists": NOTES}, base=2), "planned against generation 1, active is 2 now"),
+        (plan({"lists": NOTES}, {"lists": NOTES}), "the plan would be another now: lists (lists)"),
+    ],
+)
+def test_a_plan_file_is_refused_once_anything_would_be_otherwise(now: Plan, said: str) -> None:
+    file = read(written(plan({"lists": LISTS}, {"lists": NOTES}), "f", ""), "plan.json")
+    assert file is not None
+    with pytest.raises(RequestRefused, match=said.replace("(", r"\(").replace(")", r"\)")) as refused:
+        check_still(now, file.expected)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("text", ['{"syncline_plan": 2}', '{"syncline_plan": 1, "base": 1}'])
+def test_a_plan_file_that_cannot_be_read_is_said_to_be_so(text: str) -> None:
+    with pytest.raises(BadConfig) as refused:
+        read(text, "plan.json")
+    assert "plan again" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("text", ["bucket_definitions: {}", '{"bucket_definitions": {}}', "[1]"])
+def test_a_sync_config_is_no_plan_file(text: str) -> None:
+    assert read(text, "sync-config.yaml") is None
+
+
+def test_a_pace_spreads_rows_over_time_and_saves_up_nothing() -> None:
+    now = 100.0
+    pace = Pace(1000, lambda: now)
+    assert [pace.due(500), pace.due(500), pace.due(500)] == [100.0, 100.5, 101.0]
+    now = 200.0
+    assert [pace.due(500), pace.due(500)] == [200.0, 200.5]
+    free = Pace(0, lambda: now)
+    assert [free.due(500), free.due(500)] == [200.0, 200.0]

@@ -69,7 +69,7 @@ def cost_lines(plan: Plan) -> Iterator[str]:
         yield "nothing to do"
         return
     if plan.replays:
-        how = "the rate of the last replays" if plan.rate.measured else "a guess, no replay was measured yet"
+        how = "as the last replays" if plan.rate.measured else "a guess"
         yield (
             f"replays {plan.rows:,} rows ({size_text(plan.bytes)}) of {_tables(plan)}, about "
             f"{seconds_text(plan.seconds)} at {plan.rate.rows_per_second:,.0f} rows/s ({how})"
@@ -104,16 +104,17 @@ def _cells(plan: Plan, line: Line) -> tuple[str, ...]:
         change.part.definition,
         change.part.label,
         line.word,
-        version_text(line.was, change.version, renewed=change.kind == "new"),
+        version_text(line.was, change.version),
         *costs,
         _download(plan, change),
     )
 
 
-def version_text(was: int | None, version: int | None, *, renewed: bool) -> str:
-    """`3`, `3 → new`, `new`, or after the deploy `3 → 12`."""
-    now = "new" if renewed and version is None else str(version)
-    return f"{was} → {now}" if was is not None else now
+def version_text(was: int | None, version: int | None) -> str:
+    """`3`, `3 → new`, nothing for a part that is only new, or after the deploy `3 → 12`."""
+    if version is None:
+        return f"{was} → new" if was is not None else ""
+    return f"{was} → {version}" if was is not None else str(version)
 
 
 def _download(plan: Plan, change: PartChange) -> str:

@@ -39,7 +39,7 @@ def test_a_modified_part_is_one_line_with_both_versions_and_its_costs() -> None:
     assert [line.strip().split(":")[0] for line in told[4:6]] == ["old", "new"]
     assert told[6].split() == ["todos", "todos", "unchanged", "2"]
     assert told[7].split() == ["todos#1", "unchanged", "3"]
-    assert "about 3.0 s at 2,000 rows/s (the rate of the last replays)" in told[9]
+    assert "about 3.0 s at 2,000 rows/s (as the last replays)" in told[9]
     assert "active after about 7.0 s; nothing is paused meanwhile" in told
     assert "clients download 200 buckets again, 5,000 rows in all" in told
 

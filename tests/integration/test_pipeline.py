@@ -295,3 +295,25 @@ def test_sigterm_ends_within_ten_seconds(pipeline: Pipeline) -> None:
     started = time.monotonic()
     assert pipeline.stop() == 0
     assert time.monotonic() - started < 10
+
+
+def test_a_plan_is_carried_out_as_it_was_made_or_refused(pipeline: Pipeline) -> None:
+    """And the same config again writes nothing but the answer."""
+    pipeline.deploy(CONFIG)
+    config, plan = pipeline.folder / "sync-config.yaml", pipeline.folder / "plan.json"
+    config.write_text(CHANGED)
+    made = pipeline.cli("plan", str(config), "--out", str(plan))
+    assert made.returncode == 2, made.stderr
+    config.write_text("edited since: and not in the plan")
+    done = pipeline.cli("deploy", str(plan), "--max-rate", "1000")
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: not pipeline.catalog().tributaries, what="the take-over")
+    active = pipeline.catalog()
+    assert active.active is not None and active.active.config == CHANGED
+    assert active.active.replayed_rows / active.active.replay_ms < 2, "slower than 2,000 rows/s"
+    refused = pipeline.cli("deploy", str(plan))
+    assert refused.returncode == 1 and "planned against generation 1, active is 2 now" in refused.stderr
+    again = pipeline.deploy(CHANGED)
+    assert again["deployment"]["generation"] == 2 and again["replay"]["rows"] == 0
+    assert pipeline.catalog() == active
+    print(made.stdout, done.stdout, done.stderr, refused.stderr, json.dumps(again))

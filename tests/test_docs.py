@@ -16,13 +16,16 @@ import pytest
 from connector import errors
 from connector.cli import COMMANDS, main, verify
 from connector.deploy.catalog import Catalog
+from connector.deploy.outcome import outcome
 from connector.deploy.plan import Download, Plan, TableSize
+from connector.deploy.progress import progress
 from connector.deploy.rates import Rate
 from connector.deploy.requests import DECISIONS
 from connector.deploy.status import status
 from connector.oplog.compare import Difference
 from connector.settings import Settings
 from schemas.registry import NAMES
+from tests.builders import deployment, tributary, version
 from tests.test_structure import ROOT
 from topologies.prepare import Finding
 from topologies.topics import Topics
@@ -166,6 +169,19 @@ def test_the_object_of_status() -> None:
     assert given.keys() == told.keys()
     assert given["source"].keys() == told["source"].keys()
     assert given["lag"].keys() == told["lag"].keys()
+    pending = deployment(2, [2], state="replaying")
+    known = Catalog(
+        deployments=(pending,), versions=(version(2, state="pending", stream="t2"),), tributaries=(tributary(2, [2]),)
+    )
+    shown = progress(pending, known, None)
+    assert shape(shown) | {".waits[]"} == shape(told["pending"]) | {".waits[]"}
+
+
+def test_the_object_of_deploy() -> None:
+    given = outcome(
+        Plan(0, (), (), (), Rate(), False), deployment(2, [2]), before=None, after=None, replays=(), seconds=1.0
+    )
+    assert shape(given) == shape(documented("deploy"))
 
 
 def test_the_object_of_verify() -> None:

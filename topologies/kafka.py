@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from confluent_kafka import (
@@ -23,6 +23,7 @@ from connector.settings import Settings
 TRANSACTION_TIMEOUT_MS = 12_000  # a dead writer blocks all readers that long (design.md section 7)
 # What a topic says that was made a moment ago, or whose broker has just come back.
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+FEW = 32  # offsets
 PATIENCE = 10.0  # seconds a command waits for a server before it says so
 
 
@@ -169,7 +170,8 @@ def read_range(
     deadline = time.monotonic() + timeout
     position = start
     while position < end:
-        for message in reader.consume(500, timeout=0.05):
+        # A block waits until it is full or its time is over: a few records come sooner one by one.
+        for message in reader.consume(500 if end - position > FEW else 1, timeout=0.05):
             error = message.error()
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:
@@ -195,10 +197,21 @@ def read_all(reader: Consumer, topic: str, partition: int = 0, *, timeout: float
     yield from read_range(reader, topic, partition, low, high, timeout=timeout)
 
 
-def last_record(reader: Consumer, topic: str, partition: int = 0, *, end: int | None = None) -> Message | None:
-    """The newest committed record below `end`, or below the last stable offset now; None where there is none.
+def any_record(_: Message) -> bool:
+    """Where it does not matter which."""
+    return True
 
-    Waits for transactions that are open below `end`.
+
+def last_record(
+    reader: Consumer,
+    topic: str,
+    partition: int = 0,
+    *,
+    end: int | None = None,
+    wanted: Callable[[Message], bool] = any_record,
+) -> Message | None:
+    """The newest committed record below `end`, or below the last stable offset now, that is wanted; None where there
+    is none. Waits for transactions that are open below `end`.
     """
     low, stable = watermarks(reader, topic, partition)
     high = stable if end is None else end
@@ -208,7 +221,7 @@ def last_record(reader: Consumer, topic: str, partition: int = 0, *, end: int | 
         start = max(low, high - step)
         newest = None
         for message in read_range(reader, topic, partition, start, high):
-            newest = message
+            newest = message if wanted(message) else newest
         if newest is not None:
             return newest
         step *= 8

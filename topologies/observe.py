@@ -14,7 +14,6 @@ from connector.deploy.plan import TableSize
 from connector.settings import Settings
 from schemas.codec import Codec
 from topologies import kafka
-from topologies.catalog import read_catalog
 from topologies.schemas import Schemas
 from topologies.topics import Topics
 
@@ -41,26 +40,33 @@ class Observation:
         return frozenset(v["version"] for v in self.commit["versions"] if v["position"] == main) - stopped
 
 
-def observe(settings: Settings) -> Observation:
+def observe(settings: Settings, codec: Codec | None = None) -> Observation:
     """Read the heads now. Raises Unavailable where the broker is out of reach, BadConfig where `init` has not run."""
-    codec = Codec(Schemas(settings, patience=kafka.PATIENCE))
+    codec = codec or codec_of(settings)
     topics = Topics(settings.app)
     reader = kafka.consumer(settings)
     try:
         head = kafka.last_record(reader, topics.changes)
-        commits = [decoded(codec, m) for m in kafka.read_all(reader, topics.checkpoints) if m.value()]
-        progress = [decoded(codec, m) for m in kafka.read_all(reader, topics.sequence) if m.value()]
+        commit = kafka.last_record(reader, topics.checkpoints)
+        checkpoint = kafka.last_record(reader, topics.checkpoints, wanted=lambda m: m.key() == b"exposed")
+        progress = kafka.last_record(reader, topics.sequence)
+        catalog = kafka.last_record(reader, topics.catalog)
     except KafkaException as error:
         raise kafka.unavailable(settings, error.args[0], "read the heads of the logs") from error
     finally:
         reader.close()
     return Observation(
         head=decoded(codec, head) if head is not None else None,
-        progress=_parsed(progress[-1]) if progress else None,
-        commit=commits[-1] if commits else None,
-        checkpoint=next((c for c in reversed(commits) if c["exposed"]), None),
-        catalog=read_catalog(settings, codec) or Catalog(),
+        progress=_parsed(decoded(codec, progress)) if progress is not None else None,
+        commit=decoded(codec, commit) if commit is not None else None,
+        checkpoint=decoded(codec, checkpoint) if checkpoint is not None else None,
+        catalog=Catalog.from_record(decoded(codec, catalog)) if catalog is not None else Catalog(),
     )
+
+
+def codec_of(settings: Settings) -> Codec:
+    """What a command decodes with; it waits for servers only so long."""
+    return Codec(Schemas(settings, patience=kafka.PATIENCE))
 
 
 def decoded(codec: Codec, message: Message) -> dict[str, Any]:
@@ -104,27 +110,35 @@ def _size(reader: Consumer, table: str, topic: str, partitions: int) -> TableSiz
 class Watch:
     """The catalog and the commits as they come, from their newest record on."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._codec = Codec(Schemas(settings, patience=kafka.PATIENCE))
+    def __init__(self, settings: Settings, codec: Codec | None = None) -> None:
+        self._codec = codec or codec_of(settings)
         self._topics = Topics(settings.app)
         self._reader = kafka.consumer(settings)
-        self.catalog: Catalog = read_catalog(settings, self._codec) or Catalog()
+        self.catalog = Catalog()
         self.commit: dict[str, Any] | None = None
-        self._reader.assign([self._tail(self._topics.catalog), self._tail(self._topics.checkpoints)])
+        self.streams: dict[str, dict[str, Any]] = {}  # newest state of every stream seen, also of those that ended
+        newest = [kafka.last_record(self._reader, t) for t in (self._topics.catalog, self._topics.checkpoints)]
+        for message in newest:
+            if message is not None:
+                self._take(message)
+        topics = (self._topics.catalog, self._topics.checkpoints)
+        self._reader.assign([TopicPartition(t, 0, offset(m)) for t, m in zip(topics, newest, strict=True)])
 
     def poll(self, timeout: float) -> None:
-        """Take what came; returns after `timeout` seconds or at the first record."""
-        for message in self._reader.consume(100, timeout=timeout):
+        """Take all that has come; waits up to `timeout` seconds for the first record."""
+        message = self._reader.poll(timeout)
+        while message is not None:
             if message.error() is None and message.value():
-                record = decoded(self._codec, message)
-                if message.topic() == self._topics.catalog:
-                    self.catalog = Catalog.from_record(record)
-                else:
-                    self.commit = record
+                self._take(message)
+            message = self._reader.poll(0.0)
 
     def close(self) -> None:
         self._reader.close()
 
-    def _tail(self, topic: str) -> TopicPartition:
-        newest = kafka.last_record(self._reader, topic)
-        return TopicPartition(topic, 0, offset(newest))
+    def _take(self, message: Message) -> None:
+        record = decoded(self._codec, message)
+        if message.topic() == self._topics.catalog:
+            self.catalog = Catalog.from_record(record)
+        else:
+            self.commit = record
+            self.streams |= {s["stream"]: s for s in record["streams"]}

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     file = read_config(args.file, args.settings)
     if file is None:
         return 1
-    plan, _ = plan_of(settings.load(args.settings), file)
+    plan = plan_of(settings.load(args.settings), file)
     print_plan(plan, as_json=args.json)
     refuse_too_long(plan)
     if args.out is not None:

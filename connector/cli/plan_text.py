@@ -52,7 +52,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield ""
     lines = table_lines(plan)
     rows = [HEADINGS, *(_cells(plan, line) for line in lines)]
-    shown = aligned(_without_repeats(rows), RIGHT)
+    shown = aligned(without_repeats(rows), RIGHT)
     indent = " " * (max(len(row[0]) for row in rows) + 4)
     yield shown[0]
     for line, text in zip(lines, shown[1:], strict=True):
@@ -125,7 +125,7 @@ def _download(plan: Plan, change: PartChange) -> str:
     return f"{sum(d.buckets for d in again):,} buckets, {sum(d.rows for d in again):,} rows" if again else ""
 
 
-def _without_repeats(rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+def without_repeats(rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
     """A definition's name stands at its first part only."""
     last = ""
     for row in rows:

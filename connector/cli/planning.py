@@ -10,13 +10,15 @@ from connector.cli.plan_text import plan_lines
 from connector.cli.sync_config import read_text, source_tables
 from connector.definitions import SyncConfig, check
 from connector.definitions.patterns import expanded
-from connector.deploy.plan import LONGEST_REPLAY, Plan, make_plan
+from connector.deploy.diff import diff
+from connector.deploy.plan import LONGEST_REPLAY, Plan, make_plan, replayed_tables
 from connector.deploy.plan_file import Expected, check_still, read
 from connector.deploy.rates import measured_rate
 from connector.deploy.requests import adoptable, deployed, pending_deploys, retained
 from connector.errors import RequestRefused
 from connector.settings import Settings
-from topologies.observe import Observation, observe, table_sizes
+from schemas.codec import Codec
+from topologies.observe import observe, table_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +49,32 @@ def read_config(path: str, settings_file: str | None) -> ConfigFile | None:
     return ConfigFile(path, text, checked.config, plan.expected if plan is not None else None)
 
 
-def plan_of(settings: Settings, file: ConfigFile, *, max_rate: int = 0) -> tuple[Plan, Observation]:
+def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None, max_rate: int = 0) -> Plan:
     """The plan against the deployment in force now. Raises RequestRefused where it is not the one expected."""
-    seen = observe(settings)
+    seen = observe(settings, codec)
     active = seen.catalog.active
     superseded = max((d.generation for d in pending_deploys(seen.catalog)), default=0)
     counted = {v["version"]: (v["buckets"], v["rows"]) for v in seen.commit["versions"]} if seen.commit else {}
-    patterns = {pattern for one in file.config.definitions for part in one.parts for pattern in part.tables}
+    active_parts, pending = deployed(seen.catalog), adoptable(seen.catalog)
+    kept = retained(seen.catalog, seen.standing)
+    patterns = replayed_tables(diff(active_parts, file.config, pending=pending, retained=kept))
     known = seen.progress["state"]["tables"] if seen.progress is not None else ()
     plan = make_plan(
         file.config,
-        active=deployed(seen.catalog),
-        pending=adoptable(seen.catalog),
-        retained=retained(seen.catalog, seen.standing),
+        active=active_parts,
+        pending=pending,
+        retained=kept,
         supersedes=superseded,
         base=seen.catalog.generation,
         same_text=active is not None and active.config == file.text,
-        sizes=table_sizes(settings, expanded(patterns, known)),
+        sizes=table_sizes(settings, expanded(patterns, known)) if patterns else {},
         counts=counted,
         rate=measured_rate(seen.catalog.deployments),
         max_rate=max_rate,
     )
     if file.expected is not None:
         check_still(plan, file.expected)
-    return plan, seen
+    return plan
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:

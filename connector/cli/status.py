@@ -11,30 +11,37 @@ from datetime import UTC, datetime
 from typing import Any
 
 from connector import settings
+from connector.cli.columns import aligned
+from connector.cli.progress_text import Screen, progress_lines
 from connector.deploy.status import status
 from connector.settings import Settings
-from topologies.observe import observe
+from schemas.codec import Codec
+from topologies.observe import codec_of, observe
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one object")
-    parser.add_argument("--watch", action="store_true", help="print again every second")
+    parser.add_argument("--watch", action="store_true", help="go on, and draw it again every second")
 
 
 def run(args: argparse.Namespace) -> int:
     known = settings.load(args.settings)
+    codec = codec_of(known)
+    screen = Screen(sys.stdout)
     while True:
-        seen = look(known)
-        clear = "\x1b[2J\x1b[H" if args.watch and sys.stdout.isatty() else ""
-        print(clear + (json.dumps(seen) if args.json else "\n".join(lines(seen))), flush=True)
+        seen = look(known, codec)
+        if args.json or not args.watch:
+            print(json.dumps(seen) if args.json else "\n".join(lines(seen)), flush=True)
+        else:
+            screen.draw(list(lines(seen)) if sys.stdout.isatty() else [summary(seen)])
         if not args.watch:
             return 0
         time.sleep(1)
 
 
-def look(known: Settings) -> dict[str, Any]:
+def look(known: Settings, codec: Codec) -> dict[str, Any]:
     """The status object now."""
-    seen = observe(known)
+    seen = observe(known, codec)
     return status(
         now_ms=int(time.time() * 1000),
         head=seen.head,
@@ -45,6 +52,16 @@ def look(known: Settings) -> dict[str, Any]:
     )
 
 
+def summary(seen: dict[str, Any]) -> str:
+    """The status on one line."""
+    lag = seen["lag"]
+    told = f"{_deployment(seen['deployment'])}, checkpoint {seen['checkpoint']} of {seen['position']}"
+    told += f", behind by {lag['rows']:,} rows, {lag['ms']:,} ms"
+    if (pending := seen["pending"]) is not None:
+        told += f"; generation {pending['generation']} {'; '.join(line.strip() for line in progress_lines(pending))}"
+    return told
+
+
 def lines(seen: dict[str, Any]) -> Iterable[str]:
     """The status as a person reads it."""
     active, pending = seen["deployment"], seen["pending"]
@@ -53,23 +70,29 @@ def lines(seen: dict[str, Any]) -> Iterable[str]:
     yield f"checkpoint   position {seen['checkpoint']}, behind by {seen['lag']['rows']} rows, {seen['lag']['ms']} ms"
     for stream, position in seen["streams"].items():
         yield f"stream       {stream} at {position}"
-    if pending and pending["replay"]["of"] is not None:
-        yield f"replay       {pending['replay']['rows']:,} of {pending['replay']['of']:,} records"
+    if pending:
+        yield from progress_lines(pending)
     for gone in seen["let_go"]:
         yield f"let go       generation {gone['generation']}: {gone['reason']}"
     for table, reason in (seen["source"].get("refused") or {}).items():
         yield f"refused      {table}: {reason}"
+    if (transaction := seen["source"]["transaction"]) is not None:
+        yield f"transaction  row {transaction['row']:,} of {transaction['of']:,} is in the change log"
     if seen["source"].get("waiting"):
         yield f"waiting for  {seen['source']['waiting']}"
     yield f"rejected     {seen['rejected']}"
     yield from _stopped(seen["definitions"])
-    yield f"{'definition':<20} {'part':<20} {'version':>7} {'state':<10} {'buckets':>9} {'rows':>11} {'ops':>11}"
-    for definition in seen["definitions"]:
+    yield ""
+    yield from aligned(_rows(seen["definitions"]), (2, 4, 5, 6))
+
+
+def _rows(definitions: list[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
+    yield "definition", "part", "version", "state", "buckets", "rows", "ops"
+    for definition in definitions:
         for part in definition["parts"]:
-            yield (
-                f"{definition['name']:<20} {part['part']:<20} {part['version']:>7} {part['state']:<10} "
-                f"{part['buckets']:>9,} {part['rows']:>11,} {part['ops']:>11,}"
-            )
+            counts = (f"{part[name]:,}" for name in ("buckets", "rows", "ops"))
+            state = "stopped" if part["stopped"] is not None else part["state"]
+            yield definition["name"], part["part"], str(part["version"]), state, *counts
 
 
 def _stopped(definitions: list[dict[str, Any]]) -> Iterable[str]:

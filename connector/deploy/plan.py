@@ -148,11 +148,10 @@ def make_plan(
 ) -> Plan:
     """Compare `wanted` with the parts in force.
 
-    `sizes` are of all tables that any part may read; `counts`: version → (buckets, rows) as last committed.
+    `sizes` are of all tables that a replay reads; `counts`: version → (buckets, rows) as last committed.
     """
     changes = diff(active, wanted, pending=pending, retained=retained)
-    new = [change.part for change in changes if change.kind in REPLAYED and isinstance(change.part, Part)]
-    tables = expanded({pattern for part in new for pattern in part.tables}, sizes)
+    tables = expanded(replayed_tables(changes), sizes)
     return Plan(
         base=base,
         changes=changes,
@@ -163,6 +162,12 @@ def make_plan(
         supersedes=supersedes,
         max_rate=max_rate,
     )
+
+
+def replayed_tables(changes: Sequence[PartChange]) -> set[str]:
+    """The patterns of the tables that a replay reads."""
+    new = [change.part for change in changes if change.kind in REPLAYED and isinstance(change.part, Part)]
+    return {pattern for part in new for pattern in part.tables}
 
 
 def planned(changes: Sequence[PartChange]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector.deploy.catalog import Catalog, Deployment, Tributary, Version
+from connector.deploy.catalog import Catalog, Deployment, Version
+from connector.deploy.progress import progress as progress_of
 from connector.merge.retention import OUTGROWN
 
 Record = Mapping[str, Any]
@@ -33,7 +34,7 @@ def status(
         "streams": {s["stream"]: s["position"] for s in commit["streams"]} if commit else {},
         "lag": lag(now_ms, head, checkpoint),
         "deployment": _deployment(active),
-        "pending": _pending(pending, catalog, commit),
+        "pending": progress_of(pending, catalog, commit) if pending is not None else None,
         "let_go": [{"generation": d.generation, "reason": d.reason} for d in catalog.deployments if _let_go(d)],
         "definitions": _definitions(catalog, counted, [d for d in (active, pending) if d is not None]),
         "rejected": sum(v["rejected"] for v in counted.values()) + _set_aside(progress),
@@ -50,21 +51,6 @@ def lag(now_ms: int, head: Record | None, checkpoint: Record | None) -> dict[str
     return {"rows": head["rows"] - seen_rows, "ms": max(0, now_ms - seen_at)}
 
 
-def replay(tributary: Tributary | None, commit: Record | None) -> dict[str, int | None]:
-    """How far a tributary's replay is: records taken, of how many (None until the ends are known)."""
-    if tributary is None:
-        return {"rows": 0, "of": 0, "position": 0, "target": None}
-    states = commit["streams"] if commit else []
-    taken = next((s for s in states if s["stream"] == tributary.name), None)
-    total = sum(end.end for end in tributary.ends) if tributary.bounded else None
-    return {
-        "rows": sum(p["taken"] for p in taken["partitions"]) if taken else 0,
-        "of": total,
-        "position": taken["position"] if taken else 0,
-        "target": tributary.head,
-    }
-
-
 def _deployment(deployment: Deployment | None) -> dict[str, Any] | None:
     if deployment is None:
         return None
@@ -74,13 +60,6 @@ def _deployment(deployment: Deployment | None) -> dict[str, Any] | None:
 def _let_go(deployment: Deployment) -> bool:
     """It ended before its time, to keep the change log short (rule M5)."""
     return OUTGROWN in deployment.reason
-
-
-def _pending(pending: Deployment | None, catalog: Catalog, commit: Record | None) -> dict[str, Any] | None:
-    if pending is None:
-        return None
-    tributary = next((t for t in catalog.tributaries if t.generation == pending.generation), None)
-    return {"generation": pending.generation, "state": pending.state, "replay": replay(tributary, commit)}
 
 
 def _definitions(
@@ -116,8 +95,12 @@ def _set_aside(progress: Record | None) -> int:
 
 
 def _source(progress: Record | None) -> dict[str, Any]:
-    """What the sequencer says of the source: refused tables and what it waits for."""
+    """What the sequencer says of the source: refused tables, what it waits for, and how far a transaction is
+    taken that is not whole in the change log yet (rule M6)."""
     state = progress["state"] if progress else {}
     tables = state.get("tables", {})
     refused = {name: table["refused"] for name, table in tables.items() if table["refused"] is not None}
-    return {"refused": refused, "waiting": state.get("waiting")}
+    order = state.get("order", {})
+    opened, rows = order.get("open"), order.get("events", 0)
+    transaction = {"row": opened[1], "of": rows} if opened and rows else None
+    return {"refused": refused, "waiting": state.get("waiting"), "transaction": transaction}

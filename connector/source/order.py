@@ -42,6 +42,7 @@ class OrderState:
     first_end: int = 0  # of the transaction topic, as in LaneState
     trimmed: bool = False  # at the first start some topic had lost its beginning: history may have gaps
     lanes: Mapping[Partition, LaneState] = field(default_factory=dict)
+    events: int = 0  # rows of the open transaction; 0: none is open, or its END is not read again yet
 
 
 @dataclass(slots=True)
@@ -268,6 +269,7 @@ class Order:
             closed=self.closed,
             closed_at=self._closed_at,
             open=opened,
+            events=current.events if current is not None and started else 0,
             releases=self._releases,
             first_end=0 if end_next >= self._first_end else self._first_end,
             trimmed=self._trimmed and bool(self._behind),

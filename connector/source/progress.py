@@ -111,6 +111,7 @@ def _state(progress: Progress) -> dict[str, Any]:
             "closed": order.closed,
             "closed_at": order.closed_at,
             "open": order.open,
+            "events": order.events,
             "releases": order.releases,
             "first_end": order.first_end,
             "trimmed": order.trimmed,

@@ -1,0 +1,143 @@
+"""What `deploy` and `status` show of a deployment on its way, and afterwards."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from connector.cli.outcome_text import outcome_lines
+from connector.cli.progress_text import Screen, progress_lines
+from connector.cli.status import lines, summary
+from connector.deploy.outcome import outcome
+from connector.deploy.progress import progress
+from connector.deploy.rates import Rate
+from connector.deploy.status import status
+from connector.merge.catalog import Catalog, DeployedDefinition, DeployedPart, ReplayEnd
+from tests.builders import TODOS, catalog, deployment, tributary, version
+from tests.cli.test_plan import NOTES, SIZES, plan
+from tests.definitions.test_diff import LISTS
+from tests.definitions.test_diff import TODOS as MINE
+
+
+def on_its_way(**changes: Any) -> Catalog:
+    """Generation 2 replays versions 2 and 3 by t2: 100 records of one table, 300 of the other."""
+    fields: dict[str, Any] = {
+        "bounded": True,
+        "bounded_at": 10_000,
+        "ends": (ReplayEnd(TODOS, 0, 100), ReplayEnd("public.notes", 0, 300)),
+    }
+    return catalog(
+        version(1),
+        version(2, state="pending", stream="t2"),
+        replace(version(3, state="pending", stream="t2"), tables=("public.notes",)),
+        deployments=(deployment(1, [1]), deployment(2, [1, 2, 3], state="replaying")),
+        tributaries=(replace(tributary(2, [2, 3]), **fields | changes),),
+    )
+
+
+def commit(taken: dict[str, int], **fields: Any) -> dict[str, Any]:
+    partitions = [{"table": t, "partition": 0, "taken": n, "done": False, "rows": n} for t, n in taken.items()]
+    streams = [{"stream": "main", "position": 9}, {"stream": "t2", "position": 4, "partitions": partitions}]
+    return {"written_at": 12_000, "streams": streams, "versions": [], "waits": []} | fields
+
+
+def shown(known: Catalog, record: dict[str, Any] | None) -> dict[str, Any]:
+    return progress(known.deployments[1], known, record)
+
+
+def test_each_part_has_its_own_rows_and_all_of_it_rate_and_time_left() -> None:
+    seen = shown(on_its_way(), commit({TODOS: 100, "public.notes": 100}))
+    assert [(p["version"], p["rows"], p["of"]) for p in seen["parts"]] == [(2, 100, 100), (3, 100, 300)]
+    replay = seen["replay"]
+    assert (replay["rows"], replay["of"], replay["rows_per_second"], replay["seconds_left"]) == (200, 400, 100, 2.0)
+    told = progress_lines(seen)
+    assert " ".join(told[0].split()) == "replaying ██████████ 200 of 400 rows 50 % 100 rows/s 2.0 s left"
+    assert told[2].split() == ["d3", "bucket", "replaying", "100", "of", "300", "rows"]
+
+
+def test_nothing_is_said_that_is_not_known_yet() -> None:
+    begun = on_its_way(bounded=False, bounded_at=0, ends=())
+    for record in (None, commit({})):
+        replay = shown(begun, record)["replay"]
+        assert (replay["rows"], replay["of"], replay["rows_per_second"], replay["seconds_left"]) == (
+            0,
+            None,
+            None,
+            None,
+        )
+        assert progress_lines(shown(begun, record))[0].split() == ["replaying", "starting"]
+
+
+def test_after_the_replay_positions_and_reasons_count() -> None:
+    known = on_its_way(head=7, state="catching_up", replayed_at=11_000)
+    waits = [{"generation": 2, "reason": f"{TODOS} is not complete"}, {"generation": 1, "reason": "another's"}]
+    seen = shown(known, commit({TODOS: 100, "public.notes": 300}, waits=waits))
+    assert progress_lines(seen)[0].split() == ["replaying", "at", "position", "4,", "to", "reach", "7"]
+    assert progress_lines(seen)[-1] == f"  waits: {TODOS} is not complete"
+
+
+def test_status_shows_it_and_has_it_on_one_line() -> None:
+    record = commit({TODOS: 50, "public.notes": 0}, waits=[{"generation": 2, "reason": "t2 is replaying"}])
+    seen = status(now_ms=0, head=None, progress=None, commit=record, checkpoint=None, catalog=on_its_way())
+    assert any("50 of 400 rows" in line for line in lines(seen))
+    assert "\n" not in summary(seen)
+    assert summary(seen).endswith("waits: t2 is replaying")
+
+
+def test_status_shows_how_far_a_huge_transaction_is() -> None:
+    """Rule M6."""
+    state = {"tables": {}, "order": {"open": [77, 300_000], "events": 1_000_000}}
+    seen = status(now_ms=0, head=None, progress={"state": state}, commit=None, checkpoint=None, catalog=Catalog())
+    assert seen["source"]["transaction"] == {"row": 300_000, "of": 1_000_000}
+    assert "transaction  row 300,000 of 1,000,000 is in the change log" in list(lines(seen))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_drawn_over_and_a_file_gets_a_line_now_and_then() -> None:
+    terminal, file = Terminal(), io.StringIO()
+    for out in (terminal, file):
+        screen = Screen(out)
+        screen.draw(["one", "  part", "  waits: a table"])
+        screen.draw(["two"])
+    assert terminal.getvalue() == "\x1b[Jone\n  part\n  waits: a table\n\x1b[3F\x1b[Jtwo\n"
+    assert file.getvalue().startswith("one; waits: a table\n")
+
+
+@pytest.mark.parametrize(("ops", "moved", "told"), [(0, 0, "0"), (7, 3, "7 (3 batches of changes came meanwhile)")])
+def test_the_outcome_stands_beside_the_estimate(ops: int, moved: int, told: str) -> None:
+    before = {"lists": LISTS, "mine": MINE}
+    made = plan(before, {**before, "lists": NOTES}, rate=Rate(2000.0, 4.0))
+    names = {"lists": (("bucket", "lists", 9),), "mine": (("bucket", "mine", 2), ("index", "mine#1", 3))}
+    definitions = tuple(
+        DeployedDefinition(name, 3, "[]", tuple(DeployedPart(*part, "") for part in parts))
+        for name, parts in names.items()
+    )
+    fields = {"requested_at": 1000, "switched_at": 9000, "replayed_rows": 5800, "replay_ms": 2000}
+    done = outcome(
+        made,
+        deployment(2, [], definitions=definitions, **fields),
+        before=counted({2: 10, 3: 5}, 5),
+        after=counted({2: 10 + ops, 3: 5, 9: 5800}, 5 + moved),
+        replays=[{"partitions": [{"table": table, "rows": size.rows - 100} for table, size in SIZES.items()]}],
+        seconds=8.5,
+    )
+    lines = list(outcome_lines(made, done))
+    assert " ".join(lines[1].split()) == "lists lists changed 1 → 9 6,000 rows 5,800 rows 1 2 5,800"
+    assert lines[2].split() == ["mine", "mine", "unchanged", "2", "1", "2", str(ops)]
+    sums = {line[:14].strip(): line[14:].split() for line in lines[4:] if line}
+    assert sums["rows replayed"] == ["6,000", "5,800"]
+    assert sums["rows/s"] == ["2,000", "2,900"]
+    assert sums["active after"] == ["7.0", "s", "8.0", "s"]
+    assert lines[-1] == f"ops on unchanged parts: {told}"
+
+
+def counted(ops: dict[int, int], position: int) -> dict[str, Any]:
+    versions = [{"version": number, "buckets": 1, "rows": 2, "ops": count} for number, count in ops.items()]
+    return {"versions": versions, "streams": [{"stream": "main", "position": position}]}

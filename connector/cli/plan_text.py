@@ -69,7 +69,7 @@ def cost_lines(plan: Plan) -> Iterator[str]:
         yield "nothing to do"
         return
     if plan.replays:
-        how = "as the last replays" if plan.rate.measured else "a guess"
+        how = "--max-rate" if plan.limited else "as the last replays" if plan.rate.measured else "a guess"
         yield (
             f"replays {plan.rows:,} rows ({size_text(plan.bytes)}) of {_tables(plan)}, about "
             f"{seconds_text(plan.seconds)} at {plan.rate.rows_per_second:,.0f} rows/s ({how})"
@@ -80,7 +80,7 @@ def cost_lines(plan: Plan) -> Iterator[str]:
     yield f"active after about {seconds_text(plan.active_in)}; nothing is paused meanwhile"
     buckets, rows = sum(d.buckets for d in plan.downloads), sum(d.rows for d in plan.downloads)
     if buckets:
-        yield f"clients download {buckets:,} buckets again, {rows:,} rows in all"
+        yield f"clients download {_counted(buckets, 'bucket')} again, {_counted(rows, 'row')} in all"
 
 
 def source_lines(plan: Plan) -> Iterator[str]:
@@ -122,7 +122,13 @@ def _download(plan: Plan, change: PartChange) -> str:
     if change.kind in ("unchanged", "removed") or change.part.kind != "bucket":
         return ""
     again = [d for d in plan.downloads if d.definition == change.part.definition]
-    return f"{sum(d.buckets for d in again):,} buckets, {sum(d.rows for d in again):,} rows" if again else ""
+    if not again:
+        return ""
+    return f"{_counted(sum(d.buckets for d in again), 'bucket')}, {_counted(sum(d.rows for d in again), 'row')}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def without_repeats(rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

@@ -27,6 +27,7 @@ def outcome(
     """The object that `syncline deploy --json` prints. `before` and `after` are Commit records, `replays` the last
     seen states of the deployment's tributaries, `seconds` what the command waited."""
     earlier, later = _counted(before), _counted(after)
+    begun = deployment if deployment is not None and deployment.generation > plan.base else None
     rows = _replayed_rows(replays)
     parts = []
     for definition in deployment.definitions if deployment else ():
@@ -45,7 +46,7 @@ def outcome(
         "reason": deployment.reason if deployment else "",
         "parts": parts,
         "replay": plan.as_json()["replay"],
-        "happened": _happened(deployment) | {"positions": _main(after) - _main(before)},
+        "happened": _happened(begun) | {"positions": _main(after) - _main(before)},
         "seconds": round(seconds, 2),
     }
 

@@ -81,6 +81,11 @@ class Plan:
         """Seconds from the request to the switch."""
         return self.rate.besides + self.seconds if self.replays else 0.0
 
+    @property
+    def limited(self) -> bool:
+        """The rate is the one that was asked for."""
+        return bool(self.max_rate) and self.rate.rows_per_second == self.max_rate
+
     def replay_of(self, change: PartChange) -> PartReplay | None:
         """None where the part is not replayed."""
         if change.kind not in REPLAYED or not isinstance(change.part, Part):

@@ -62,6 +62,7 @@ def test_nothing_to_do_is_said_below_the_unchanged_parts() -> None:
 def test_a_limit_makes_the_replay_longer_and_is_no_measurement() -> None:
     made = plan({}, {"lists": LISTS}, max_rate=100)
     assert (made.seconds, made.estimate()["max_rate"]) == (50.0, 100)
+    assert any("at 100 rows/s (--max-rate)" in line for line in plan_lines(made))
     slow = deployment(1, [1], replayed_rows=5000, replay_ms=50_000, estimate=json.dumps(made.estimate()))
     fast = deployment(2, [2], replayed_rows=5000, replay_ms=1000, requested_at=1000, switched_at=4000)
     tiny = deployment(3, [3], replayed_rows=9, replay_ms=900)

@@ -314,6 +314,6 @@ def test_a_plan_is_carried_out_as_it_was_made_or_refused(pipeline: Pipeline) -> 
     refused = pipeline.cli("deploy", str(plan))
     assert refused.returncode == 1 and "planned against generation 1, active is 2 now" in refused.stderr
     again = pipeline.deploy(CHANGED)
-    assert again["deployment"]["generation"] == 2 and again["replay"]["rows"] == 0
+    assert again["deployment"]["generation"] == 2 and again["happened"]["rows"] == 0
     assert pipeline.catalog() == active
     print(made.stdout, done.stdout, done.stderr, refused.stderr, json.dumps(again))

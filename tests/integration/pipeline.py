@@ -50,6 +50,7 @@ class Pipeline:
         self.folder = folder
         self.topics = Topics(settings.app)
         self._run: subprocess.Popen[bytes] | None = None
+        self._order = folder / "order"
         self._log = (folder / "run.log").open("ab")
 
     def cli(self, *arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
@@ -76,10 +77,18 @@ class Pipeline:
             [sys.executable, "-m", "topologies.child", str(os.getpid()), "connector"]
             + ["--settings", str(self.settings.path), "run"]
             + (["--only", only] if only else []),
+            env={**os.environ, "SYNCLINE_CRASH_FILE": str(self._order)},
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
         )
+
+    def freeze_at(self, point: str) -> None:
+        """Whoever gets to this crash point next stops there, until it is sent SIGCONT."""
+        self._order.write_text(f"{point} stop 0")
+
+    def await_frozen(self) -> None:
+        eventually(lambda: not self._order.exists(), what="a process is frozen")
 
     def stop(self) -> int:
         """SIGTERM; the exit code. Fails where it takes longer than 10 s."""

@@ -165,43 +165,46 @@ def test_rollback_is_instant_and_a_cancel_costs_nothing(source: Any, pipeline: P
     assert (rolled["deployment"]["state"], rolled["replay"]["rows"]) == ("active", 0)
     assert versions(pipeline) == first
     (pipeline.folder / "again.yaml").write_text(CHANGED_AGAIN)
+    pipeline.freeze_at("replay.after_bounds")
     pending = pipeline.ok("deploy", str(pipeline.folder / "again.yaml"), "--no-wait")
+    pipeline.await_frozen()
     assert pipeline.ok("cancel")["outcome"] == "accepted"
+    pipeline.send("stream", signal.SIGCONT)
     states = {one["generation"]: one["state"] for one in pipeline.ok("history")["deployments"]}
     assert states[rolled["deployment"]["generation"]] == "active"
     assert "cancelled" in states.values(), pending
     assert versions(pipeline) == first
+    gone = pipeline.ok("gc")
+    assert [(v["definition"], pipeline.topics.oplog(v["version"]) in gone["topics"]) for v in gone["versions"]] == [
+        ("open_todos", True)
+    ]
+    assert gone["deployments"] == [2], "the first one's parts are the active ones"
     writer.finish()
     settled(source, pipeline, CONFIG)
     assert pipeline.ok("verify")["equal"] is True
 
 
-def test_a_deploy_adopts_what_the_pending_one_replays(
-    source: Any, prepared: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deploy_adopts_what_the_pending_one_replays(source: Any, pipeline: Pipeline) -> None:
     """Rule D2: the replay that both want goes on, frozen meanwhile; the other one is given up; only the rest is new."""
-    order = prepared.folder / "order"
-    monkeypatch.setenv("SYNCLINE_CRASH_FILE", str(order))
-    prepared.start()
-    prepared.deploy(CONFIG)
-    order.write_text("replay.after_bounds stop 0")
-    first, second = (prepared.folder / name for name in ("first.yaml", "second.yaml"))
+    pipeline.deploy(CONFIG)
+    pipeline.freeze_at("replay.after_bounds")
+    first, second = (pipeline.folder / name for name in ("first.yaml", "second.yaml"))
     first.write_text(CHANGED + EXTRA.format(column="title"))
     second.write_text(CHANGED + EXTRA.format(column="score"))
-    assert prepared.cli("deploy", str(first), "--no-wait").returncode == 0
-    eventually(lambda: not order.exists(), what="the replay has begun and is frozen")
-    plan = json.loads(prepared.cli("plan", str(second), "--json").stdout)
+    assert pipeline.cli("deploy", str(first), "--no-wait").returncode == 0
+    pipeline.await_frozen()
+    plan = json.loads(pipeline.cli("plan", str(second), "--json").stdout)
     changes = {part["definition"]: part["change"] for part in plan["parts"] if part["change"] != "removed"}
     assert (plan["supersedes"], changes["open_todos"], changes["extra"]) == (2, "adopted", "new")
-    assert prepared.cli("deploy", str(second), "--no-wait").returncode == 0
-    adopted = eventually(lambda: [t for t in prepared.catalog().tributaries if t.generation == 3], what="the adoption")
+    assert pipeline.cli("deploy", str(second), "--no-wait").returncode == 0
+    adopted = eventually(lambda: [t for t in pipeline.catalog().tributaries if t.generation == 3], what="the adoption")
     assert {t.name: len(t.versions) for t in adopted} == {"t2": 1, "t3": 1}
-    prepared.send("stream", signal.SIGCONT)
-    eventually(lambda: prepared.status()["deployment"]["generation"] == 3, within=90, what="the switch")
-    assert {d.generation: d.state for d in prepared.catalog().deployments}[2] == "dropped"
-    assert prepared.ok("verify")["equal"] is True
-    prepared.deploy(CHANGED)
-    settled(source, prepared, CHANGED)
+    pipeline.send("stream", signal.SIGCONT)
+    eventually(lambda: pipeline.status()["deployment"]["generation"] == 3, within=90, what="the switch")
+    assert {d.generation: d.state for d in pipeline.catalog().deployments}[2] == "dropped"
+    assert pipeline.ok("verify")["equal"] is True
+    pipeline.deploy(CHANGED)
+    settled(source, pipeline, CHANGED)
 
 
 def test_same_config_again_writes_nothing(source: Any, pipeline: Pipeline) -> None:

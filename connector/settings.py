@@ -38,6 +38,7 @@ class Settings:
     retain_removed: float = 3600.0
     max_change_log_bytes: int = 0  # 0: any number
     toast: str = "refuse"  # or "reread" (rule S10)
+    manage_connector: bool = True  # a deploy may add tables to the connector and the publication
     stop_after: int = 10_000  # rejected rows of one version; 0: any number
     on_error: Mapping[str, str] = field(default_factory=dict)  # definition: "reject" or "stop"
 
@@ -99,6 +100,7 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda v: isinstance(v, dict) and all(isinstance(d, str) and a in ("reject", "stop") for d, a in v.items()),
     ),
     "toast": ("refuse or reread", lambda v: v in ("refuse", "reread")),
+    "manage_connector": ("true or false", lambda v: isinstance(v, bool)),
 }
 
 

@@ -7,7 +7,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from connector import errors
 from connector.cli import COMMANDS, main, verify
 from connector.deploy.catalog import Catalog
 from connector.deploy.outcome import outcome
-from connector.deploy.plan import Download, Plan, TableSize
+from connector.deploy.plan import Download, Plan, SourceRead, TableSize
 from connector.deploy.progress import progress
 from connector.deploy.rates import Rate
 from connector.deploy.requests import DECISIONS
@@ -159,6 +159,7 @@ def test_the_object_of_validate(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_object_of_plan() -> None:
     plan = Plan(0, (), (TableSize("public.todos", 1, 1),), (Download("all", 1, 1),), Rate(), False)
+    plan = replace(plan, reads=(SourceRead("public.notes", 1, new=True),))
     told = documented("plan")
     assert shape(plan.as_json()) == shape({**told, "parts": []})
 

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from connector.deploy.catalog import Catalog
 from connector.errors import Gap, RequestRefused, Unavailable
 from connector.settings import Settings
+from connector.source.progress import known_tables
 from schemas.codec import Codec
 from topologies import kafka
 from topologies.schemas import Schemas
@@ -56,6 +57,12 @@ def read_catalog(settings: Settings, codec: Codec | None = None) -> Catalog:
 def read_commit(settings: Settings, codec: Codec | None = None) -> dict[str, Any] | None:
     """The merge's newest Commit record, a checkpoint or not; None where there is none yet. Raises Unavailable."""
     return _newest(settings, codec, Topics(settings.app).checkpoints)
+
+
+def sequenced_tables(settings: Settings) -> list[str] | None:
+    """The tables that the sequencer has seen a topic of; None before its first start. Raises Unavailable."""
+    record = _newest(settings, None, Topics(settings.app).sequence)
+    return known_tables(record) if record is not None else None
 
 
 def _codec(settings: Settings) -> Codec:

@@ -18,6 +18,7 @@ class SourceOffset:
 
     commit: int  # lsn_commit: the last transaction that is behind it; 0 where there is none yet
     snapshot: bool  # a snapshot is in progress, initial or incremental
+    initial: bool  # it is the initial one
 
 
 class Connect:
@@ -39,9 +40,21 @@ class Connect:
 
     def failure(self) -> str | None:
         """Why connector or task has failed; None where both run or are about to."""
+        trace = self._trace()
+        return trace[:600] if trace is not None else None
+
+    def fell_over_itself(self) -> bool:
+        """Whether the task has failed as its threads met in an incremental snapshot: restarted, it goes on."""
+        return "ConcurrentModificationException" in (self._trace() or "")
+
+    def restart_failed(self) -> None:
+        """Start the failed parts of the connector again."""
+        self._ask("POST", "/restart?includeTasks=true&onlyFailed=true")
+
+    def _trace(self) -> str | None:
         status = self._ask("GET", "/status") or {}
         parts = [status.get("connector", {}), *status.get("tasks", [])]
-        return next((part.get("trace", "no trace")[:600] for part in parts if part.get("state") == "FAILED"), None)
+        return next((part.get("trace", "no trace") for part in parts if part.get("state") == "FAILED"), None)
 
     def running(self) -> bool:
         """Whether connector and task run."""
@@ -56,7 +69,9 @@ class Connect:
         if not offsets:
             return None
         offset = offsets[0]
-        return SourceOffset(commit=int(offset.get("lsn_commit") or 0), snapshot=_in_snapshot(offset))
+        initial = _in_initial_snapshot(offset)
+        snapshot = initial or bool(offset.get("incremental_snapshot_collections"))
+        return SourceOffset(commit=int(offset.get("lsn_commit") or 0), snapshot=snapshot, initial=initial)
 
     def close(self) -> None:
         self._client.close()
@@ -66,7 +81,8 @@ class Connect:
         try:
             answer = self._client.request(method, url, json=body)
         except httpx.HTTPError as error:
-            raise Unavailable(f"Kafka Connect out of reach: {error!r}", where=self._root) from error
+            hint = "is it up? `syncline local status`"
+            raise Unavailable(f"Kafka Connect out of reach: {error!r}", where=self._root, hint=hint) from error
         if answer.status_code == 404:
             return None
         if answer.status_code in (409, 500, 503):
@@ -76,6 +92,5 @@ class Connect:
         return answer.json() if answer.content else {}
 
 
-def _in_snapshot(offset: Mapping[str, Any]) -> bool:
-    initial = "snapshot" in offset and not offset.get("snapshot_completed", offset.get("last_snapshot_record", False))
-    return initial or bool(offset.get("incremental_snapshot_collections"))
+def _in_initial_snapshot(offset: Mapping[str, Any]) -> bool:
+    return "snapshot" in offset and not offset.get("snapshot_completed", offset.get("last_snapshot_record", False))

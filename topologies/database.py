@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
-from connector.errors import Unavailable
+from connector.deploy.capture import publishing
+from connector.errors import SourceRefused, Unavailable
 from connector.settings import Settings
 from connector.source.tables import TableFacts
 
@@ -36,21 +38,82 @@ LEFT JOIN LATERAL (
 WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 """
 
+_PUBLISHED = """
+SELECT n.nspname || '.' || c.relname,
+       EXISTS (SELECT FROM pg_publication_tables p
+               WHERE p.pubname = %s AND p.schemaname = n.nspname AND p.tablename = c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = ANY (%s)
+"""
+_ROWS = """
+SELECT n.nspname || '.' || c.relname, c.reltuples FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = ANY (%s)
+"""
+
 
 def table_facts(settings: Settings) -> dict[str, TableFacts]:
     """Every table of the database by `schema.table`. Raises Unavailable where it is out of reach."""
     return {row[0]: _facts(row) for row in ask(settings, _TABLES)}
 
 
+def published(settings: Settings, publication: str, tables: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Which of these tables there are, and which the publication has. Raises Unavailable."""
+    found = ask(settings, _PUBLISHED, (publication, list(tables)))
+    return frozenset(name for name, _ in found), frozenset(name for name, there in found if there)
+
+
+def running_transactions(settings: Settings) -> tuple[int, int]:
+    """(the oldest transaction that runs, the next one to begin), of those that write. Raises Unavailable."""
+    first, following = ask(
+        settings,
+        "SELECT pg_snapshot_xmin(now)::text, pg_snapshot_xmax(now)::text FROM pg_current_snapshot() now",
+    )[0]
+    return int(first), int(following)
+
+
+def row_estimates(settings: Settings, tables: Sequence[str]) -> dict[str, int | None]:
+    """About how many rows each table has; None where Postgres has not counted yet. Raises Unavailable."""
+    found = ask(settings, _ROWS, (list(tables),))
+    return {table: int(rows) if rows >= 0 else None for table, rows in found}
+
+
+def publish(settings: Settings, publication: str, tables: Sequence[str]) -> None:
+    """Add tables to a publication. Raises SourceRefused where the database says no, Unavailable."""
+    names = [sql.Identifier(*table.split(".", 1)) for table in tables]
+    statement = sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(
+        sql.Identifier(publication), sql.SQL(", ").join(names)
+    )
+    try:
+        with _connected(settings) as connection:
+            connection.execute(statement)
+    except psycopg.errors.DuplicateObject:
+        return  # somebody was faster
+    except psycopg.OperationalError as error:
+        raise _out_of_reach(settings, error) from error
+    except psycopg.Error as error:
+        raise SourceRefused(
+            f"{', '.join(tables)} cannot be added to the publication {publication}: {str(error).splitlines()[0]}",
+            hint=f"{publishing(publication, tables)}, as its owner; then deploy again",
+        ) from error
+
+
 def ask(settings: Settings, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """The rows of one query. Raises Unavailable where the database is out of reach."""
     try:
-        with psycopg.connect(settings.postgres, connect_timeout=5, autocommit=True) as connection:
+        with _connected(settings) as connection:
             return connection.execute(query, parameters or None).fetchall()
     except psycopg.OperationalError as error:
-        raise Unavailable(
-            f"the source database is out of reach: {str(error).strip()}", where=_without_password(settings.postgres)
-        ) from error
+        raise _out_of_reach(settings, error) from error
+
+
+def _connected(settings: Settings) -> psycopg.Connection[Any]:
+    return psycopg.connect(settings.postgres, connect_timeout=5, autocommit=True)
+
+
+def _out_of_reach(settings: Settings, error: psycopg.OperationalError) -> Unavailable:
+    return Unavailable(
+        f"the source database is out of reach: {str(error).strip()}", where=_without_password(settings.postgres)
+    )
 
 
 def _facts(row: tuple[Any, ...]) -> TableFacts:

@@ -12,6 +12,7 @@ from fastavro import parse_schema
 from connector.deploy.connector import notification_topic
 from connector.settings import Settings
 from connector.source import avro
+from connector.source.wishes import Told
 from schemas.codec import unframe
 from topologies import kafka
 from topologies.schemas import Schemas
@@ -28,8 +29,7 @@ class Notifications:
         self.initial_completed = False
         self.covered: set[str] = set()  # tables that initial snapshots go over
         self.read_to_end = False  # what was told before now is known
-        self.completed: set[str] = set()  # ids of incremental snapshots
-        self.started: set[str] = set()
+        self.told = Told()  # of incremental snapshots
         self._schemas = schemas
         self._parsed: dict[int, Any] = {}
         self._consumer = kafka.consumer(settings)
@@ -57,9 +57,9 @@ class Notifications:
         if schema_id not in self._parsed:
             self._parsed[schema_id] = parse_schema(avro.raw(json.loads(self._schemas.text(schema_id))))
         record = avro.read(BytesIO(body), self._parsed[schema_id])
+        more = record["additional_data"] or {}
         if record["aggregate_type"] == INITIAL:
-            listed = (record["additional_data"] or {}).get("data_collections", "")
-            self.covered.update(filter(None, listed.split(",")))
+            self.covered.update(filter(None, more.get("data_collections", "").split(",")))
             self.initial_completed |= record["type"] == COMPLETED
         elif record["aggregate_type"] == INCREMENTAL:
-            (self.completed if record["type"] == COMPLETED else self.started).add(str(record["id"]))
+            self.told.take(str(record["id"]), record["type"], more.get("status"))

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from connector.deploy import connector as wanted
+from connector.deploy.capture import publication
 from connector.errors import SourceRefused, SynclineError, Unavailable
 from connector.settings import Settings
 from connector.source.tables import TableFacts, has_plain_name, refusal
@@ -22,7 +23,6 @@ from topologies.connect import Connect
 from topologies.kafka import TopicPlan
 from topologies.topics import HEADROOM, Topics, compacted, retained, snapshot
 
-DEBEZIUMS_PUBLICATION = "dbz_publication"  # where the connector's settings name none
 CONNECTOR_READY = 60.0
 DEFAULT_SCHEMA = "public"
 
@@ -151,11 +151,15 @@ def source_topics(settings: Settings, tables: Sequence[str]) -> list[TopicPlan]:
     ]
 
 
-def _topics(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
-    size, names = settings.max_request_size, Topics(settings.app)
+def snapshot_topics(settings: Settings, tables: Sequence[str]) -> list[TopicPlan]:
+    """The topics that replays read."""
+    config, names = snapshot(settings.max_request_size), Topics(settings.app)
     plain = filter(has_plain_name, tables)
-    rows = [TopicPlan(names.snapshot(table), settings.snapshot_partitions, snapshot(size)) for table in plain]
-    plans = [*own_topics(settings), *rows, *source_topics(settings, tables)]
+    return [TopicPlan(names.snapshot(table), settings.snapshot_partitions, config) for table in plain]
+
+
+def _topics(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
+    plans = [*own_topics(settings), *snapshot_topics(settings, tables), *source_topics(settings, tables)]
     created = set(kafka.create_topics(settings, plans))
     partitions = kafka.admin(settings).list_topics(timeout=kafka.PATIENCE).topics
     config = _topic_configs(settings, [plan.name for plan in plans if plan.name not in created])
@@ -237,7 +241,7 @@ def _existing(
         yield Finding(subject, "changed", f"set {said}")
     elif not mended.faults:
         yield Finding(subject, "ok", "its settings are as they should be")
-        yield from _publication(settings, found.get("publication.name", DEBEZIUMS_PUBLICATION), tables)
+        yield from _publication(settings, publication(found), tables)
 
 
 def _publication(settings: Settings, name: str, tables: Sequence[str]) -> Iterator[Finding]:

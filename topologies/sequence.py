@@ -301,6 +301,7 @@ class Sequencer:
             counters=replace(self._order.counters),
             rejected=self._tables.rejected_count,
             waiting=self._watch.waiting,
+            reads=self._watch.reads,
         )
 
     def _write(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from connector.deploy.capture import Arrivals, Captured, publication
 from connector.errors import Unavailable
 from connector.settings import Settings
 from connector.source.order import Order
@@ -26,9 +27,10 @@ from topologies.sequence_input import Input
 
 log = logging.getLogger(__name__)
 
-TOPICS_EVERY = 10.0
+TOPICS_EVERY = 3.0
 TOPICS_WHEN_MISSING = 0.2
 FACTS_EVERY = 20.0
+CAPTURE_EVERY = 0.5  # while a table is to be read
 OFFSET_EVERY = 0.5
 STUCK_AFTER = 0.5  # seconds without the number waited for before Connect is asked; never by time alone (rule S5)
 
@@ -58,12 +60,16 @@ class Watch:
     _read: dict[str, float] = field(default_factory=dict)
     _ends: dict[str, dict[Partition, int]] = field(default_factory=dict)
     _questions: dict[str, Question[object]] = field(default_factory=dict)
+    _arrivals: Arrivals = field(default_factory=Arrivals)
+    _unread: list[str] = field(default_factory=list)
+    reads: Mapping[str, str] = field(default_factory=dict)  # what each table that is to be read whole waits for
 
     def __post_init__(self) -> None:
         connect, admin = Connect(self.settings), kafka.admin(self.settings)
         self._questions = {
             "topics": Question(self._pool, lambda: captured(self.settings, admin)),
             "offset": Question(self._pool, connect.offset),
+            "capture": Question(self._pool, lambda: self._capture(connect)),
             "facts": Question(self._pool, lambda: database.table_facts(self.settings)),
         }
 
@@ -90,7 +96,30 @@ class Watch:
                 self._offset_known(offset, asked_at)
         self._release()
         self._complete(position)
-        self.rereads.tick(now)
+        self._ask_for_tables(now)
+
+    def _ask_for_tables(self, now: float) -> None:
+        """Have incomplete tables read, each once all that changes in it arrives by itself (rule D3)."""
+        wishes = self.rereads.wishes
+        self._unread = wishes.whole()
+        if self._unread:
+            seen, _ = self._questions["capture"].answer(CAPTURE_EVERY, now)
+            if isinstance(seen, Captured):
+                self._arrivals.learn(seen)
+        else:
+            self._arrivals = Arrivals()
+        hindered = self._arrivals.hindered(self._unread)
+        self.reads = {table: hindered.get(table) or wishes.waits(table) for table in self._unread}
+        self.rereads.tick(now, hindered)
+
+    def _capture(self, connect: Connect) -> Captured:
+        """What the connector captures of the tables to be read. Raises Unavailable."""
+        if self.settings.manage_connector and connect.fell_over_itself():
+            log.error("the connector's threads met in an incremental snapshot: its task is started again")
+            connect.restart_failed()
+        asked, config, running = frozenset(self._unread), connect.config() or {}, connect.running()
+        there = database.published(self.settings, publication(config), sorted(asked))
+        return Captured(asked, config, running, *there, *database.running_transactions(self.settings))
 
     def judge(self, facts: Mapping[str, TableFacts]) -> None:
         """Refuse and take up tables as the database describes them now."""
@@ -143,7 +172,7 @@ class Watch:
         if not told.read_to_end:
             return False
         if self.tables.states[table].incomplete is not None:
-            return self.rereads.finished(table)
+            return self.rereads.wishes.finished(table)
         if not told.covered:
             return self.order.closed > 0  # a connector that does not tell: it streams, so its snapshot is done
         if told.initial_completed and table not in told.covered:
@@ -188,7 +217,7 @@ class Watch:
                 del self._ends[table]
             elif all(self.order.next_offset(p) >= end for p, end in ends.items()) and not state.holes:
                 del self._ends[table]
-                self.rereads.forget(table)
+                self.rereads.wishes.forget(table)
                 self.tables.completed(table, position)
                 log.info("table %s is complete at position %d", table, position)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from connector import settings
+from connector import crash, settings
 from connector.cli.outcome_text import outcome_lines
 from connector.cli.planning import ConfigFile, plan_of, print_plan, read_config, refuse_too_long
 from connector.cli.progress_text import Screen, progress_lines
@@ -18,7 +18,8 @@ from connector.deploy.plan import Plan, planned
 from connector.deploy.progress import progress
 from connector.settings import Settings
 from schemas.codec import Codec
-from topologies.catalog import ask
+from topologies.capture import capture
+from topologies.catalog import ask, sequenced_tables
 from topologies.kafka import PATIENCE
 from topologies.observe import Watch, codec_of
 
@@ -50,12 +51,15 @@ def _positive(text: str) -> int:
 
 def carry_out(known: Settings, file: ConfigFile, *, as_json: bool, wait: bool, max_rate: int = 0) -> int:
     """Plan, ask, follow, print; the exit code."""
+    crash.arm()
     codec = codec_of(known)
     plan = plan_of(known, file, codec=codec, max_rate=max_rate)
     if not as_json:
         print_plan(plan, as_json=False)
     refuse_too_long(plan)
     started = time.monotonic()
+    if plan.reads:
+        capture(known, [read.table for read in plan.reads], lambda: sequenced_tables(known), _say)
     watch = Watch(known, codec)
     try:
         before = watch.commit
@@ -74,6 +78,10 @@ def carry_out(known: Settings, file: ConfigFile, *, as_json: bool, wait: bool, m
         watch.close()
     print(json.dumps(done) if as_json else "\n".join(_told(plan, done)))
     return 1 if deployment is not None and deployment.state in ENDED else 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _told(plan: Plan, done: dict[str, Any]) -> Iterator[str]:

@@ -85,7 +85,14 @@ def cost_lines(plan: Plan) -> Iterator[str]:
 
 def source_lines(plan: Plan) -> Iterator[str]:
     """What is read from the database itself."""
-    yield "the database is not read"
+    for read in plan.reads:
+        rows = "nobody has counted its rows" if read.rows is None else f"about {_counted(read.rows, 'row')}"
+        if read.new:
+            yield f"captures {read.table}, which is new, and reads it ({rows}) once by incremental snapshot"
+        else:
+            yield f"waits for {read.table} ({rows}), which is being read from the database"
+    if not plan.reads:
+        yield "the database is not read"
 
 
 def _tables(plan: Plan) -> str:

@@ -18,6 +18,7 @@ from connector.deploy.requests import adoptable, deployed, pending_deploys, reta
 from connector.errors import RequestRefused
 from connector.settings import Settings
 from schemas.codec import Codec
+from topologies.capture import reads
 from topologies.observe import observe, table_sizes
 
 
@@ -58,7 +59,9 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
     active_parts, pending = deployed(seen.catalog), adoptable(seen.catalog)
     kept = retained(seen.catalog, seen.standing)
     patterns = replayed_tables(diff(active_parts, file.config, pending=pending, retained=kept))
-    known = seen.progress["state"]["tables"] if seen.progress is not None else ()
+    needed = {pattern for one in file.config.definitions for part in one.parts for pattern in part.tables}
+    known = seen.progress["state"]["tables"] if seen.progress is not None else {}
+    complete = {name for name, table in known.items() if table["complete"] is not None and table["refused"] is None}
     plan = make_plan(
         file.config,
         active=active_parts,
@@ -69,6 +72,7 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
         same_text=active is not None and active.config == file.text,
         sizes=table_sizes(settings, expanded(patterns, known)) if patterns else {},
         counts=counted,
+        reads=reads(settings, needed, complete),
         rate=measured_rate(seen.catalog.deployments),
         max_rate=max_rate,
     )

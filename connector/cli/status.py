@@ -78,6 +78,8 @@ def lines(seen: dict[str, Any]) -> Iterable[str]:
         yield f"refused      {table}: {reason}"
     if (transaction := seen["source"]["transaction"]) is not None:
         yield f"transaction  row {transaction['row']:,} of {transaction['of']:,} is in the change log"
+    for table, how in (seen["source"].get("reads") or {}).items():
+        yield f"incomplete   {table}: {how}"
     if seen["source"].get("waiting"):
         yield f"waiting for  {seen['source']['waiting']}"
     yield f"rejected     {seen['rejected']}"

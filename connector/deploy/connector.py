@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
-from connector.errors import BadConfig
+from connector.deploy.capture import listing, pattern
+from connector.errors import BadConfig, SourceRefused
 from connector.settings import Settings
 from connector.source.types import CONNECTOR_SETTINGS
 
@@ -114,16 +114,11 @@ def mended(settings: Settings, found: Mapping[str, str], tables: Sequence[str]) 
         faults.append(
             Fault(f"{each.name} is {value or 'not set'}: {each.why}", f"{mend}, then snapshot the source anew")
         )
-    listed = found.get("table.include.list")
-    missing = [] if listed is None else [table for table in tables if not _captures(listed, table)]
-    if missing and listed is not None:
-        changes["table.include.list"] = ",".join([*filter(None, [listed]), *map(_pattern, missing)])
+    try:
+        changes |= listing(found, tables)
+    except SourceRefused as refused:
+        faults.append(Fault(refused.message, refused.hint or ""))
     return Mended(changes, tuple(faults))
-
-
-def _captures(listed: str, table: str) -> bool:
-    """Whether Debezium's list of anchored, caseless regular expressions has the table."""
-    return any(re.fullmatch(pattern.strip(), table, re.IGNORECASE) for pattern in listed.split(","))
 
 
 def fresh(settings: Settings, tables: Sequence[str], partitions: int) -> dict[str, str]:
@@ -138,7 +133,7 @@ def fresh(settings: Settings, tables: Sequence[str], partitions: int) -> dict[st
             "slot.name": slot_name(settings),
             "publication.name": slot_name(settings),
             "publication.autocreate.mode": "filtered",
-            "table.include.list": ",".join(map(_pattern, tables)),
+            "table.include.list": ",".join(map(pattern, tables)),
             "snapshot.mode": "initial",
             "poll.interval.ms": "10",
             "max.batch.size": "4096",
@@ -185,11 +180,6 @@ def cdc_topic(settings: Settings, table: str) -> str:
     """The CDC topic of `schema.table`, as Debezium names it: odd characters become underscores."""
     legal = "".join(c if (c.isalnum() and c.isascii()) or c in "._-" else "_" for c in table)
     return f"{settings.topic_prefix}.{legal}"
-
-
-def _pattern(table: str) -> str:
-    """A table name as the anchored regular expression that Debezium wants."""
-    return "".join(c if c.isalnum() or c == "_" else f"\\{c}" for c in table)
 
 
 def _database(settings: Settings) -> dict[str, str]:

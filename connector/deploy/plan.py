@@ -45,6 +45,18 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceRead:
+    """A table that is not complete yet. A new one is captured and read once, any other is being read already.
+
+    `rows` is Postgres' own estimate, None where it has none.
+    """
+
+    table: str
+    rows: int | None
+    new: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A deploy before it happens. `base` is the active generation (0: none); `supersedes` is the
     generation of the pending deploy that it takes the place of (0: none)."""
@@ -57,11 +69,18 @@ class Plan:
     same_text: bool
     supersedes: int = 0
     max_rate: int = 0  # rows/s; 0: no limit
+    reads: tuple[SourceRead, ...] = ()
 
     @property
     def nothing_to_do(self) -> bool:
         """True where the config's text is deployed already and no other one is on its way."""
-        return self.same_text and not self.supersedes and all(change.kind == "unchanged" for change in self.changes)
+        kept = all(change.kind == "unchanged" for change in self.changes)
+        return self.same_text and not self.supersedes and kept and not self.captures
+
+    @property
+    def captures(self) -> list[str]:
+        """The tables that the connector does not capture yet."""
+        return [read.table for read in self.reads if read.new]
 
     @property
     def rows(self) -> int:
@@ -117,6 +136,7 @@ class Plan:
                 **self.estimate(),
                 "measured": self.rate.measured,
             },
+            "source": [{"table": r.table, "rows": r.rows, "new": r.new} for r in self.reads],
             "downloads": [
                 {"definition": d.definition, "buckets": d.buckets, "rows": d.rows, "clients": None}
                 for d in self.downloads
@@ -148,6 +168,7 @@ def make_plan(
     pending: Sequence[Deployed] = (),
     retained: Sequence[Deployed] = (),
     supersedes: int = 0,
+    reads: Sequence[SourceRead] = (),
     rate: Rate = GUESSED,
     max_rate: int = 0,
 ) -> Plan:
@@ -166,6 +187,7 @@ def make_plan(
         same_text=same_text,
         supersedes=supersedes,
         max_rate=max_rate,
+        reads=tuple(reads),
     )
 
 

@@ -95,7 +95,7 @@ def _set_aside(progress: Record | None) -> int:
 
 
 def _source(progress: Record | None) -> dict[str, Any]:
-    """What the sequencer says of the source: refused tables, what it waits for, and how far a transaction is
+    """What the sequencer says of the source: refused tables, those to be read whole, what it waits for, and how far a transaction is
     taken that is not whole in the change log yet (rule M6)."""
     state = progress["state"] if progress else {}
     tables = state.get("tables", {})
@@ -103,4 +103,5 @@ def _source(progress: Record | None) -> dict[str, Any]:
     order = state.get("order", {})
     opened, rows = order.get("open"), order.get("events", 0)
     transaction = {"row": opened[1], "of": rows} if opened and rows else None
-    return {"refused": refused, "waiting": state.get("waiting"), "transaction": transaction}
+    reads = dict(state.get("reads", {}))
+    return {"refused": refused, "reads": reads, "waiting": state.get("waiting"), "transaction": transaction}

@@ -28,6 +28,7 @@ class Progress:
     counters: Counters = field(default_factory=Counters)
     rejected: int = 0
     waiting: str | None = None  # what an open transaction waits for, in words (rule S5)
+    reads: Mapping[str, str] = field(default_factory=dict)  # table to be read whole → how it goes, in words (rule D3)
 
     def as_record(self) -> dict[str, Any]:
         """As `schemas/syncline.Progress.avsc` says."""
@@ -56,6 +57,7 @@ def from_record(record: Mapping[str, Any]) -> Progress:
         counters=Counters(**state["counters"]),
         rejected=state["rejected"],
         waiting=state["waiting"],
+        reads=state.get("reads", {}),
     )
 
 
@@ -122,6 +124,7 @@ def _state(progress: Progress) -> dict[str, Any]:
         "counters": {name: getattr(counters, name) for name in counters.__dataclass_fields__},
         "rejected": progress.rejected,
         "waiting": progress.waiting,
+        "reads": dict(progress.reads),
     }
 
 

@@ -49,9 +49,11 @@ SELDOM = {
     "stream": ("stream.after_announcement",),
     "merge": ("merge.after_fence", "merge.after_recovery"),
 }
+# reached by the command `syncline deploy` where a table is to be captured
+OF_A_COMMAND = {"deploy": ("deploy.after_topics", "deploy.after_list", "deploy.after_publication")}
 POINTS = tuple(
     (module, point)
-    for reached in (ALWAYS, DURING_A_DEPLOY, SELDOM)
+    for reached in (ALWAYS, DURING_A_DEPLOY, SELDOM, OF_A_COMMAND)
     for module, points in reached.items()
     for point in points
 )

@@ -24,6 +24,7 @@ from topologies.kafka import TopicPlan
 from topologies.topics import HEADROOM, Topics, compacted, retained, snapshot
 
 CONNECTOR_READY = 60.0
+PUBLICATION_PATIENCE = 10.0
 DEFAULT_SCHEMA = "public"
 
 Outcome = Literal["ok", "changed", "wrong"]
@@ -218,10 +219,13 @@ def _connector(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
         found = connect.config()
         if found is None:
             connect.configure(wanted.fresh(settings, tables, settings.snapshot_partitions))
-            yield Finding(subject, "changed", f"created, capturing {len(tables)} tables")
+            seen = [Finding(subject, "changed", f"created, capturing {len(tables)} tables")]
         else:
-            yield from _existing(settings, connect, found, tables)
-        yield _running(connect, subject)
+            seen = list(_existing(settings, connect, found, tables))
+        seen.append(_running(connect, subject))
+        yield from seen
+        if found is not None and all(finding.outcome == "ok" for finding in seen):
+            yield from _publication(settings, publication(found), tables)
     except (SourceRefused, Unavailable) as error:
         yield Finding(subject, "wrong", error.message, error.hint or "see Connect's log")
     finally:
@@ -241,15 +245,16 @@ def _existing(
         yield Finding(subject, "changed", f"set {said}")
     elif not mended.faults:
         yield Finding(subject, "ok", "its settings are as they should be")
-        yield from _publication(settings, publication(found), tables)
 
 
 def _publication(settings: Settings, name: str, tables: Sequence[str]) -> Iterator[Finding]:
     """Captured tables that Postgres does not publish: a table dropped and made anew leaves the publication unseen."""
-    published = database.ask(
-        settings, "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = %s", (name,)
-    )
-    for table in sorted(set(tables) - {row[0] for row in published}):
+    deadline = time.monotonic() + PUBLICATION_PATIENCE  # Debezium makes it a moment after its start
+    while missing := set(tables) - database.published(settings, name, tables)[1]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    for table in sorted(missing):
         hint = f"ALTER PUBLICATION {name} ADD TABLE {table}; rows that changed meanwhile come with a new snapshot only"
         yield Finding(f"table {table}", "wrong", f"is not in the publication {name}", hint)
 

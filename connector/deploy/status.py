@@ -95,8 +95,8 @@ def _set_aside(progress: Record | None) -> int:
 
 
 def _source(progress: Record | None) -> dict[str, Any]:
-    """What the sequencer says of the source: refused tables, those to be read whole, what it waits for, and how far a transaction is
-    taken that is not whole in the change log yet (rule M6)."""
+    """What the sequencer says of the source: refused tables, those to be read whole, what it waits for, and how far a
+    transaction is taken that is not whole in the change log yet (rule M6)."""
     state = progress["state"] if progress else {}
     tables = state.get("tables", {})
     refused = {name: table["refused"] for name, table in tables.items() if table["refused"] is not None}

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from connector.deploy.catalog import Catalog
 from connector.errors import Gap, RequestRefused, Unavailable
@@ -122,6 +122,7 @@ def ask(
     *,
     within: float = kafka.PATIENCE,
     codec: Codec | None = None,
+    writer: Producer | None = None,
     **fields: Any,
 ) -> Answer:
     """Send a Request of `kind` and wait for the merge's answer (rule D1).
@@ -141,7 +142,7 @@ def ask(
     try:
         _, high = kafka.watermarks(reader, topic)
         reader.assign([TopicPartition(topic, 0, high)])
-        _send(settings, topic, request["id"], known.encode("Request", request))
+        _send(writer or kafka.producer(settings), settings, topic, request["id"], known.encode("Request", request))
         record = _answer(reader, known, request["id"].encode(), within)
     finally:
         reader.close()
@@ -165,8 +166,7 @@ def _answer(reader: Consumer, codec: Codec, key: bytes, within: float) -> dict[s
     return None
 
 
-def _send(settings: Settings, topic: str, key: str, value: bytes) -> None:
-    writer = kafka.producer(settings)
+def _send(writer: Producer, settings: Settings, topic: str, key: str, value: bytes) -> None:
     failures: list[str] = []
 
     def delivered(error: object, _: object) -> None:

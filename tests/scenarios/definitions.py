@@ -70,9 +70,9 @@ TEN: Config = (
 )
 
 
-def text(config: Config) -> str:
-    """The sync config."""
-    return "bucket_definitions:\n" + "\n".join(map(str, config)) + "\n"
+def text(config: Config, edition: int = 1) -> str:
+    """The sync config. No column here has a type whose values another edition writes otherwise."""
+    return f"config:\n  edition: {edition}\nbucket_definitions:\n" + "\n".join(map(str, config)) + "\n"
 
 
 def another(config: Config, chance: random.Random, name: str) -> Definition:

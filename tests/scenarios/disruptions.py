@@ -377,10 +377,11 @@ def partitions_added(world: World, chance: random.Random) -> Iterator[None]:
 def topic_recreated(world: World, chance: random.Random) -> Iterator[None]:
     """Of a table that no definition reads: it alone is stopped."""
     topic = f"{world.settings.topic_prefix}.public.side"
+    admin = kafka.admin(world.settings)
     if world.now:
         with world.writer.quiet():
             world.rows_are_those_of_the_source()
-            kafka.admin(world.settings).delete_topics([topic])[topic].result(60)
+            admin.delete_topics([topic])[topic].result(60)
             eventually(lambda: not kafka.topic_exists(world.settings, topic), what="the topic is gone")
             world.ask("init", enough=lambda catalog: False)
     yield

@@ -22,7 +22,7 @@ def identical(world: World, chance: random.Random) -> None:
     """Comments and case are no change: nothing happens."""
     before, definitions = world.logs.catalog().active, world.versions()
     file = world.folder / "same.yaml"
-    file.write_text(text(world.now).replace("SELECT", "select") + "# a comment\n")
+    file.write_text(text(world.now, world.edition).replace("SELECT", "select") + "# a comment\n")
     world.ask("deploy", str(file), enough=lambda catalog: False)
     assert world.at_rest().active == before, world.told()
     assert world.versions() == definitions
@@ -100,7 +100,15 @@ def rollback(world: World, chance: random.Random) -> None:
         "rollback", "--no-wait", enough=lambda catalog: catalog.active is not None and catalog.active.config == wanted
     )
     eventually(lambda: answered(world.at_rest), what="the rollback")
-    assert text(world.now) == wanted, world.told()
+    assert text(world.now, world.edition) == wanted, world.told()
+
+
+def another_edition(world: World, chance: random.Random) -> None:
+    """All is evaluated anew, into the same buckets; as no row comes out otherwise, not one op is written for it."""
+    kept = world.versions()
+    world.edition = 3 - world.edition
+    world.deploy(world.now)
+    assert world.versions() == kept, "the buckets are the same"
 
 
 def new_table(world: World, chance: random.Random) -> None:
@@ -140,13 +148,22 @@ SCRIPTS: dict[str, Script] = {
         cancel,
         rollback,
         verify,
+        another_edition,
         new_table,
         first_deploy,
     )
 }
 
 
-REPLAYING = ("change_one", "add", "change_back", "change_during_a_replay", "several_in_a_row", "new_table")
+REPLAYING = (
+    "change_one",
+    "add",
+    "change_back",
+    "change_during_a_replay",
+    "several_in_a_row",
+    "new_table",
+    "another_edition",
+)
 
 
 def _index(config: Config, chance: random.Random) -> int:

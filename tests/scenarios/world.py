@@ -59,7 +59,8 @@ class World:
         self.pipeline = Pipeline(self.settings, folder)
         self.now: Config = ()
         self.met = True  # the disruption under way has come to pass
-        self._asked: dict[str, Config] = {}
+        self.edition = 1
+        self._asked: dict[str, tuple[Config, int]] = {}
         self._kept: dict[Definition, frozenset[int]] = {}
         self._followed = 0  # the commit of the deployment whose versions these are
         self._since = 0
@@ -109,8 +110,8 @@ class World:
 
     def request(self, config: Config) -> None:
         """Have a config deployed; return when it is accepted."""
-        wanted = text(config)
-        self._asked[wanted] = config
+        wanted = text(config, self.edition)
+        self._asked[wanted] = config, self.edition
         file = self.folder / "sync-config.yaml"
         file.write_text(wanted)
         asked_for = ("replaying", "catching_up", "active", "queued")
@@ -132,7 +133,7 @@ class World:
         catalog = eventually(lambda: _resting(answered(self.logs.catalog)), within=PATIENCE, what="nothing is pending")
         active = catalog.active
         if active is not None:
-            self.now = self._asked[active.config]
+            self.now, self.edition = self._asked[active.config]
             self._exposed_at = self._exposed_at or active.commit
         self._same_versions(catalog)
         return catalog
@@ -141,7 +142,7 @@ class World:
         """Law 1: from one deployment that was active to the next, what is in both keeps its versions."""
         fresh = [d for d in catalog.deployments if d.commit > self._followed and d.config in self._asked]
         for deployment in sorted((d for d in fresh if d.kind == "deploy"), key=lambda d: d.commit):
-            now = _versions(deployment, self._asked[deployment.config])
+            now = _versions(deployment, self._asked[deployment.config][0])
             for definition in now.keys() & self._kept.keys():
                 had, has = sorted(self._kept[definition]), sorted(now[definition])
                 assert has == had, f"{definition} had versions {had}, now {has} (law 1)"

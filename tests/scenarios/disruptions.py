@@ -25,7 +25,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from tests.integration.pipeline import WORKERS, eventually
 from tests.integration.sequencing import connect_call
 from tests.integration.test_set_back import KEEP_LOG, offset, set_back
-from tests.scenarios.points import ALWAYS, DURING_A_DEPLOY, SELDOM
+from tests.scenarios.points import ALWAYS, AT_START, OF_A_COMMAND, POINTS
 from tests.scenarios.world import PATIENCE, World
 from topologies import kafka, topics
 from topologies.exits import FENCED
@@ -122,7 +122,7 @@ def _ordered(world: World, chance: random.Random, module: str, point: str, actio
         unfinished = world.order.with_suffix(".new")
         unfinished.write_text(f"{point} {action} {chance.randrange(4) if certain else 0}")
         unfinished.rename(world.order)
-        if point in SELDOM["merge"] or point == "sequence.after_fence":
+        if point in AT_START.get(module, ()):
             world.pipeline.send(module, signal.SIGKILL)
         try:
             yield
@@ -415,12 +415,10 @@ def _set_clock(file: Path, seconds: float) -> None:
 
 def _points() -> Iterator[tuple[str, Disruption]]:
     """Each point twice: killed and frozen there. All of them together are drawn as often as all the rest."""
-    reached = [
-        (module, point) for group in (ALWAYS, DURING_A_DEPLOY, SELDOM) for module, ps in group.items() for point in ps
-    ]
-    for module, point in reached:
+    for module, point in POINTS:
         yield f"kill_{point}", Disruption(killed_at(module, point), 0.6)
-        yield f"freeze_{point}", Disruption(frozen_at(module, point), 0.2)
+        if module not in OF_A_COMMAND:  # nobody wakes a command
+            yield f"freeze_{point}", Disruption(frozen_at(module, point), 0.2)
 
 
 DISRUPTIONS: dict[str, Disruption] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 # reached at every moment
 ALWAYS = {
     "sequence": (
-        "sequence.after_fence",
         "sequence.after_begin",
         "sequence.before_snapshot",
         "sequence.after_batch",
@@ -43,17 +42,15 @@ DURING_A_DEPLOY = {
     ),
     "merge": ("cleanup.before_pass", "cleanup.after_topics", "cleanup.after_groups"),
 }
-# reached at a worker's start, on an idle source, or where a table is read again
-SELDOM = {
-    "sequence": ("sequence.before_signal",),
-    "stream": ("stream.after_announcement",),
-    "merge": ("merge.after_fence", "merge.after_recovery"),
-}
+# reached once by every process
+AT_START = {"sequence": ("sequence.after_fence",), "merge": ("merge.after_fence", "merge.after_recovery")}
+# reached on an idle source, or where a table is read again
+SELDOM = {"sequence": ("sequence.before_signal",), "stream": ("stream.after_announcement",)}
 # reached by the command `syncline deploy` where a table is to be captured
 OF_A_COMMAND = {"deploy": ("deploy.after_topics", "deploy.after_list", "deploy.after_publication")}
 POINTS = tuple(
     (module, point)
-    for reached in (ALWAYS, DURING_A_DEPLOY, SELDOM, OF_A_COMMAND)
+    for reached in (ALWAYS, DURING_A_DEPLOY, AT_START, SELDOM, OF_A_COMMAND)
     for module, points in reached.items()
     for point in points
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.scenarios.disruptions import DISRUPTIONS
-from tests.scenarios.points import DURING_A_DEPLOY, SELDOM
+from tests.scenarios.points import DURING_A_DEPLOY, OF_A_COMMAND, SELDOM
 from tests.scenarios.scripts import REPLAYING, SCRIPTS
 from tests.scenarios.world import World, world
 from tests.worlds import Source
@@ -44,7 +44,7 @@ def drawn(seed: int) -> tuple[Step, ...]:
 def _fitting(disruption: str) -> list[str]:
     """The scenarios in which a disruption can come to pass."""
     point = disruption.partition("_")[2]
-    if point == "sequence.before_signal":
+    if point in ("sequence.before_signal", *OF_A_COMMAND["deploy"]):
         return ["new_table"]
     if any(point in points for points in (*DURING_A_DEPLOY.values(), SELDOM["stream"])):
         return list(REPLAYING)

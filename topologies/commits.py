@@ -18,7 +18,6 @@ from topologies import kafka
 from topologies.topics import Topics, retained
 
 PATIENCE = 30.0  # seconds for one step of a transaction
-FENCING = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 RECORDS = ("Op", "Commit", "Catalog", "Answer", "Rejected")
 
 
@@ -41,7 +40,7 @@ class Committer:
         try:
             self._producer.init_transactions(PATIENCE)
         except KafkaException as error:
-            raise _failure(self._settings, error) from error
+            raise self._failure(error) from error
 
     def commit(self, draft: Draft, rows: RowState, *, now: int) -> None:
         """Make the draft durable; `draft.state` is then the state.
@@ -66,7 +65,7 @@ class Committer:
             crash_point("merge.after_commit_record")
             self._producer.commit_transaction(PATIENCE)  # 4
         except KafkaException as error:
-            raise _failure(self._settings, error) from error
+            raise self._failure(error) from error
         crash_point("merge.after_commit")
         self._write_rows(draft, rows)  # 5
         crash_point("merge.after_store")
@@ -133,16 +132,17 @@ class Committer:
         if left := self._producer.flush(PATIENCE):
             raise Unavailable(f"{left} ops were not acknowledged within {PATIENCE:.0f} s", where=self._settings.kafka)
 
+    def _failure(self, error: KafkaException) -> SynclineError:
+        cause = error.args[0]
+        if kafka.is_fenced(self._producer, cause):
+            return Fenced(f"another merge has taken over: {cause.str()}", where=self._topics.merge_id)
+        return Unavailable(
+            f"transaction failed: {cause.str()}", where=self._settings.kafka, hint="it recovers at the next start"
+        )
+
     def _write_rows(self, draft: Draft, rows: RowState) -> None:
         state = draft.state
         gone = draft.base.versions.keys() - state.versions.keys()
         offsets = {number: v.oplog_offset for number, v in state.versions.items()}
         applied = Applied(rows.applied.log, state.number, offsets)
         rows.write(applied, draft.changes.writes, draft.bucket_writes, gone)
-
-
-def _failure(settings: Settings, error: KafkaException) -> SynclineError:
-    cause = error.args[0]
-    if cause.code() in FENCING:
-        return Fenced(f"another merge has taken over: {cause.str()}", where=Topics(settings.app).merge_id)
-    return Unavailable(f"transaction failed: {cause.str()}", where=settings.kafka, hint="it recovers at the next start")

@@ -24,6 +24,12 @@ TRANSACTION_TIMEOUT_MS = 12_000  # a dead writer blocks all readers that long (d
 # What a topic says that was made a moment ago, or whose broker has just come back.
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 FEW = 32  # offsets
+FENCING = (
+    KafkaError._FENCED,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.TRANSACTION_COORDINATOR_FENCED,
+)
 PATIENCE = 10.0  # seconds a command waits for a server before it says so
 
 
@@ -70,6 +76,20 @@ def transactional_producer(settings: Settings, transactional_id: str, **conf: ob
         settings,
         **{"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS} | conf,
     )
+
+
+def is_fenced(writer: Producer, error: KafkaError) -> bool:
+    """Whether another process has the writer's `transactional.id` now (law 7).
+
+    A record that cannot be produced after that fails with no more than "fatal"; the next step of the transaction
+    says why.
+    """
+    if error.code() == KafkaError._FATAL:
+        try:
+            writer.abort_transaction(PATIENCE)
+        except KafkaException as cause:
+            error = cause.args[0]
+    return error.code() in FENCING
 
 
 def admin(settings: Settings) -> AdminClient:

@@ -225,12 +225,7 @@ class Log:
         return True
 
     def _failure(self, error: KafkaError) -> Fenced | Unavailable:
-        if error.code() in (
-            KafkaError._FENCED,
-            KafkaError.PRODUCER_FENCED,
-            KafkaError.INVALID_PRODUCER_EPOCH,
-            KafkaError.TRANSACTION_COORDINATOR_FENCED,
-        ):
+        if kafka.is_fenced(self._producer, error):
             return Fenced(f"another sequencer has taken over: {error.str()}", where=self._topics.sequencer_id)
         return Unavailable(f"a transaction failed: {error.str()}", where=self._settings.kafka)
 

@@ -123,10 +123,13 @@ class Output:
             reader.close()
 
     def batches(self) -> list[Row]:
-        """The change log; its positions are checked to be dense and its row counts to be true."""
-        found = [self._codec.decode(message.value()) for message in self.records(self.topics.changes)]
-        rows = 0
-        for position, batch in enumerate(found, 1):
+        """What there is of the change log; its positions are checked to be dense and its row counts to be true."""
+        messages = self.records(self.topics.changes)
+        found = [self._codec.decode(message.value()) for message in messages]
+        trimmed = bool(messages) and messages[0].offset() > 0  # by a merge that has taken it (rule M5)
+        before = found[0]["position"] - 1 if trimmed else 0
+        rows = found[0]["rows"] - len(found[0]["changes"]) if trimmed else 0
+        for position, batch in enumerate(found, before + 1):
             rows += len(batch["changes"])
             assert batch["position"] == position, "law 5: positions are dense"
             assert batch["rows"] == rows

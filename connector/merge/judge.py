@@ -34,9 +34,11 @@ def answering(state: Merge, stream: str, record: Evaluated) -> frozenset[int]:
     """The versions for which the record is the next one, by the evaluation that the catalog says (rule T3).
 
     A record of main also answers for versions that a tributary delivers after its switch: that is their
-    take-over (rule D5).
+    take-over (rule D5). One that is only kept may lag (rule M6) and catch up while main's record is being taken: what
+    has been passed of the record was not taken for it, so that it waits for the next one.
     """
     shadows = shadows_of(state.catalog, stream)
+    begun = bool(state.cursors.get(stream))
     given = {shadows.get(e["version"], e["version"]): e["evaluation"] for e in record["versions"]}
     replay = record["replay"] is not None
     return frozenset(
@@ -44,7 +46,7 @@ def answering(state: Merge, stream: str, record: Evaluated) -> frozenset[int]:
         for v in state.catalog.versions
         if given.get(v.version) == v.evaluation
         and not v.stopped_at
-        and (v.stream == stream or (stream == MAIN and awaits_takeover(v)))
+        and (v.stream == stream or (stream == MAIN and awaits_takeover(v) and not (begun and v.state == "retained")))
         and (replay or state.versions[v.version].position == record["position"] - 1)
     )
 

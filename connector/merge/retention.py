@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connector.merge.catalog import MAIN, Catalog, idle, released
 from connector.merge.pending import given_another_start
-from connector.merge.state import Merge, Stream
+from connector.merge.state import Merge, Stream, is_landing
 
 OUTGROWN = "the change log outgrew max_change_log_bytes"
 
@@ -16,9 +16,9 @@ def needed_from(state: Merge) -> int:
 
 def relieved(state: Merge) -> Catalog:
     """The catalog without what holds the change log back most: versions that are only kept, then a pending replay,
-    which begins again at main's position. Where that is main itself, nothing can be let go."""
-    slowest = min(_reading(state), key=lambda s: (s.change_offset, s.name == MAIN))
-    if slowest.name == MAIN:
+    which begins again at main's position. Where main is as far back nothing is won, and nothing calls a landing off."""
+    slowest = min(_reading(state), key=lambda s: (s.change_offset, s.name != MAIN))
+    if slowest.name == MAIN or is_landing(state.catalog):
         return state.catalog
     if kept := {v.version for v in idle(state.catalog) if v.stream == slowest.name}:
         return released(state.catalog, kept, OUTGROWN)

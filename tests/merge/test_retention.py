@@ -70,6 +70,19 @@ def test_then_a_pending_replay_starts_over_and_fails_the_second_time() -> None:
     assert [(d.state, d.reason) for d in ended.deployments][1] == ("failed", f"for the second time {OUTGROWN}")
 
 
+def test_a_replay_that_is_as_far_as_main_goes_on() -> None:
+    """It may not pass main (rule M4), so where main is slow both stand at one place, and a new start wins nothing."""
+    level = standing(main=30, other=30)
+    assert relieved(level) is level.catalog
+
+
+def test_nothing_calls_a_landing_off() -> None:
+    """Another tributary of the same deployment would begin again from nothing, and be exposed so at the switch."""
+    both = (tributary(2, [2], state="catching_up", start_offset=20), tributary(3, [], state="landing", start_offset=90))
+    landing = standing(replace(PENDING, tributaries=both), other=30)
+    assert relieved(landing) is landing.catalog
+
+
 def test_gc_drops_what_is_only_kept_but_nothing_that_comes_back() -> None:
     kept = active(OTHER, active(ONE))
     decision = ask(kept, "gc")

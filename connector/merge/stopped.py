@@ -35,7 +35,7 @@ def stops(state: Merge, record: Evaluated, versions: frozenset[int], patience: P
     found = {}
     for number in versions & (hung | refused.keys()):
         version = state.catalog.version(number)
-        if version is None or not _can_stop(state.catalog, version):
+        if version is None or not (_can_stop(state.catalog, version) or _kept_and_hung(version, hung)):
             continue
         names = definitions_of(state.catalog, _original(state.catalog, number))
         total = state.versions[number].rejected + refused[number]
@@ -55,8 +55,13 @@ def _told(row: RejectedRow) -> str:
 
 
 def _can_stop(catalog: Catalog, version: Version) -> bool:
-    """Not one that nobody sees: a retained one, or the copy of a verify."""
+    """Not for rejected rows of one that nobody sees: a retained one, or the copy of a verify."""
     return version.state in ("exposed", "pending") or _original(catalog, version.version) != version.version
+
+
+def _kept_and_hung(version: Version, hung: frozenset[int]) -> bool:
+    """A retained one was asked for no row of the record at all: whoever brought it back would bring back holes."""
+    return version.state == "retained" and version.version in hung
 
 
 def _original(catalog: Catalog, number: int) -> int:
@@ -77,7 +82,7 @@ def stopped(catalog: Catalog, reasons: Mapping[int, str], positions: Mapping[int
     """
     for number, why in reasons.items():
         version = catalog.version(number)
-        if version is not None and version.state == "exposed":
+        if version is not None and version.state in ("exposed", "retained"):
             catalog = _frozen(catalog, _with_the_rest(catalog, number), why, positions, now)
         else:
             for deployment in _needing(catalog, number):

@@ -189,6 +189,28 @@ def test_a_verify_copy_never_stops() -> None:
     assert desk.counted(2)["rejected"] == 3
 
 
+def test_a_kept_version_that_hangs_does_not_come_back() -> None:
+    """Its stream asked it for nothing, so that all rows of the batch seem to be without output (law 9)."""
+    known = catalog(version(1), version(2, state="retained", dropped_at=9_000_000))
+    coming = deployment(3, [1, 2], state="catching_up")
+    deployments = (deployment(1, [2], state="retained"), deployment(2, [1]), coming)
+    desk = Desk(replace(known, deployments=deployments[:2], next_generation=4), patience=Patience(1))
+    desk.feed(batch(1, "a"), batch(2, "a", (2,)), batch(3, "b", (2,)))
+    desk.run()
+    assert stopped(desk) == [], "rejected rows alone are outputs like others"
+    desk.feed(batch(4, "c"), {**batch(5, "c", (2,)), "hung": [2]})
+    desk.run()
+    assert stopped(desk) == [(2, 4)]
+    assert 2 not in standing(desk.state)
+    assert [op["op"] for op in desk.oplogs[2]] == ["PUT", "REMOVE", "PUT"]
+    desk.catalog = replace(desk.catalog, deployments=(*deployments[:2], coming))
+    desk.crash()
+    desk.run()
+    failed = desk.catalog.deployment(3)
+    assert failed is not None
+    assert failed.state == "failed"
+
+
 def test_an_overlay_that_would_be_stopped_fails_and_the_stopped_one_stays() -> None:
     desk = pending("catching_up", complete={})
     still = replace(desk.catalog.versions[0], stopped_at=5, stopped_because="bad")

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from connector.crash import crash_point
 from connector.merge.catalog import Catalog
+from connector.merge.pending import AGAIN
 from connector.merge.retention import needed_from
 from connector.merge.state import Merge
 from connector.settings import Settings
@@ -30,24 +31,32 @@ log = logging.getLogger(__name__)
 
 
 def superfluous_topics(app: str, catalog: Catalog, names: Iterable[str]) -> list[str]:
-    """Op logs of versions, and topics of tributaries, that the catalog does not know; only of exactly this app."""
+    """Op logs of versions, and topics of tributaries, that the catalog has given up; only of exactly this app.
+
+    Not what it cannot know yet: a merge that was held up, and whose place another has taken, looks at an old one.
+    """
     oplog = re.compile(rf"{re.escape(app)}\.oplog\.(\d+)")
     tributary = re.compile(rf"{re.escape(app)}\.(?:evaluated\.(t\d+r?)|stream\.(t\d+r?)-.*)")
     versions = {v.version for v in catalog.versions}
-    tributaries = {t.name for t in catalog.tributaries}
     return sorted(
         name
         for name in names
-        if ((match := oplog.fullmatch(name)) and int(match[1]) not in versions)
-        or ((match := tributary.fullmatch(name)) and (match[1] or match[2]) not in tributaries)
+        if ((match := oplog.fullmatch(name)) and int(match[1]) < catalog.next_version and int(match[1]) not in versions)
+        or ((match := tributary.fullmatch(name)) and _is_over(match[1] or match[2], catalog))
     )
 
 
 def superfluous_groups(app: str, catalog: Catalog, names: Iterable[str]) -> list[str]:
-    """Consumer groups of tributaries that the catalog does not know."""
+    """Consumer groups of tributaries that the catalog has given up."""
     group = re.compile(rf"{re.escape(app)}\.stream\.(t\d+r?)")
-    tributaries = {t.name for t in catalog.tributaries}
-    return sorted(n for n in names if (match := group.fullmatch(n)) and match[1] not in tributaries)
+    return sorted(n for n in names if (match := group.fullmatch(n)) and _is_over(match[1], catalog))
+
+
+def _is_over(tributary: str, catalog: Catalog) -> bool:
+    """It is not in the catalog and comes in no later one: neither as a new one nor as one that starts over."""
+    first = tributary.removesuffix(AGAIN)
+    known = {t.name for t in catalog.tributaries}
+    return int(first.removeprefix("t")) < catalog.next_generation and not {tributary, first} & known
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from tests.builders import catalog, tributary, version
 from topologies.cleanup import superfluous_groups, superfluous_topics
 from topologies.follow import has_begun, has_ended
 
-KNOWN = catalog(version(3), tributaries=(tributary(2, [3]),))
+KNOWN = catalog(version(3), tributaries=(tributary(2, [3]),), next_generation=6, next_version=8)
 
 
 def test_only_topics_of_what_the_catalog_does_not_know() -> None:
@@ -19,7 +19,7 @@ def test_only_topics_of_what_the_catalog_does_not_know() -> None:
         "a.evaluated.t2",
         "a.stream.t1-__assignor-__leader",
         "a.stream.t2-__assignor-__leader",
-        "a.evaluated.t2r",
+        "a.evaluated.t3r",
         "a.stream.main-__assignor-__leader",
         "a.b.oplog.4",
         "b.oplog.4",
@@ -27,15 +27,22 @@ def test_only_topics_of_what_the_catalog_does_not_know() -> None:
     ]
     assert superfluous_topics("a", KNOWN, names) == [
         "a.evaluated.t1",
-        "a.evaluated.t2r",
+        "a.evaluated.t3r",
         "a.oplog.4",
         "a.stream.t1-__assignor-__leader",
     ]
 
 
 def test_only_groups_of_tributaries_that_have_ended() -> None:
-    names = ["a.stream.main", "a.stream.t1", "a.stream.t2", "a.stream.t2r", "a.stream.t1x", "b.stream.t1", "a.assigned"]
-    assert superfluous_groups("a", KNOWN, names) == ["a.stream.t1", "a.stream.t2r"]
+    names = ["a.stream.main", "a.stream.t1", "a.stream.t2", "a.stream.t3r", "a.stream.t1x", "b.stream.t1", "a.assigned"]
+    assert superfluous_groups("a", KNOWN, names) == ["a.stream.t1", "a.stream.t3r"]
+
+
+def test_a_merge_that_was_held_up_deletes_nothing_that_came_since() -> None:
+    """Another has its place (law 8): version 8, t6, and t2 that started over are not in the catalog it knows."""
+    names = ["a.oplog.8", "a.evaluated.t6", "a.evaluated.t2r", "a.stream.t6-__assignor-__leader"]
+    assert superfluous_topics("a", KNOWN, names) == []
+    assert superfluous_groups("a", KNOWN, ["a.stream.t6", "a.stream.t2r"]) == []
 
 
 def test_a_queued_tributary_has_not_begun() -> None:

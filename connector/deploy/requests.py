@@ -311,7 +311,10 @@ def _repair(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     active = catalog.active
     if active is None:
         return _refused(catalog, "nothing is deployed")
-    return _overlaid(catalog, request, moment, [v for v in catalog.advancing() if v.version in active.versions()])
+    going_on = [v for v in catalog.advancing() if v.version in active.versions()]
+    if not going_on:
+        return _refused(catalog, "no active part goes on, so that nothing can be repaired")
+    return _overlaid(catalog, request, moment, going_on)
 
 
 def _overlaid(catalog: Catalog, request: Request, moment: Moment, versions: Sequence[Version]) -> Decision:

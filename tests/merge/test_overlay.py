@@ -237,6 +237,15 @@ def test_a_resume_waits_for_no_verify_but_for_a_deploy() -> None:
     assert stage.ask("resume", definition="d2") == "refused"
 
 
+def test_where_nothing_goes_on_there_is_nothing_to_repair() -> None:
+    """A tributary without versions would never end."""
+    desk = Desk(catalog(version(1, evaluation=LEVEL, plan=PLAN, stopped_at=5, stopped_because="bad")))
+    stage = object.__new__(Stage)
+    stage.desk = desk
+    assert stage.ask("repair", definition="") == "refused"
+    assert desk.catalog.tributaries == ()
+
+
 def test_a_failed_resume_leaves_the_version_stopped() -> None:
     """Law 10."""
     stage = Stage(OLD, NEW)

@@ -162,7 +162,8 @@ def _landed(state: Merge, deployment: Deployment, now: int, retain_ms: int) -> C
 
 
 def _compared(catalog: Catalog, state: Merge) -> Catalog:
-    """A verify that aligned in this commit learns how far its op logs reach."""
+    """A verify that aligned in this commit learns how far its op logs reach; what has stopped meanwhile is left out."""
+    stopped = {v.version for v in catalog.versions if v.stopped_at}
     for deployment in catalog.deployments:
         if deployment.state == "aligned" and deployment.commit == state.number:
             comparisons = tuple(
@@ -172,6 +173,7 @@ def _compared(catalog: Catalog, state: Merge) -> Catalog:
                     original_offset=state.versions[c.original].oplog_offset,
                 )
                 for c in deployment.comparisons
+                if c.original not in stopped
             )
             catalog = with_deployment(catalog, replace(deployment, comparisons=comparisons))
     return catalog

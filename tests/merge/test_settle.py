@@ -234,6 +234,29 @@ def test_a_retained_version_is_dropped_at_its_date() -> None:
     assert [v["version"] for v in desk.commits[-1]["versions"]] == [2]
 
 
+def test_a_verify_leaves_out_what_stops_meanwhile() -> None:
+    """Its buckets are of an earlier position, so that they differ by right."""
+    still = version(1, stopped_at=1, stopped_position=0, stopped_because="bad")
+    compared = (Comparison(3, 0, 1, 0), Comparison(4, 0, 2, 0))
+    known = catalog(
+        still,
+        version(2),
+        version(3, state="throwaway", stream="t2"),
+        version(4, state="throwaway", stream="t2"),
+        deployments=(
+            deployment(1, [1, 2]),
+            deployment(2, [], kind="verify", state="catching_up", comparisons=compared),
+        ),
+        tributaries=(tributary(2, [3, 4], state="catching_up", bounded=True, head=0),),
+    )
+    desk = Desk(known)
+    desk.feed(evaluated(1, versions=[2]), evaluated(1, stream="t2", versions=[3, 4]))
+    desk.run()
+    verify = desk.catalog.deployment(2)
+    assert verify is not None
+    assert (verify.state, [c.original for c in verify.comparisons]) == ("aligned", [2])
+
+
 def test_a_verify_aligns_and_takes_no_more() -> None:
     known = catalog(
         version(1),

@@ -318,9 +318,9 @@ def test_a_lost_record_is_asked_for_and_taken_in_its_place(world: MergeWorld) ->
 
 
 def test_what_a_crash_left_behind_is_deleted_at_the_next_start(world: MergeWorld) -> None:
-    """Rule D7: topics that no catalog knows, and only of exactly this app."""
+    """Rule D7: topics of numbers that were given and are gone, and only of exactly this app."""
     app = world.settings.app
-    left, others = [f"{app}.oplog.99", f"{app}.evaluated.t77"], f"{app}x.oplog.99"
+    left, others = [f"{app}.oplog.0", f"{app}.evaluated.t0"], f"{app}x.oplog.0"
     kafka.create_topics(world.settings, [kafka.TopicPlan(name, 1, {}) for name in (*left, others)])
     world.start()
     world.wait(lambda: not any(kafka.topic_exists(world.settings, name) for name in left), "clean-up")

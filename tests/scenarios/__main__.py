@@ -92,7 +92,7 @@ def main() -> int:
         soak = Soak(stack)
         with suppress(KeyboardInterrupt):
             while soak.runs == 0 or time.monotonic() < until:
-                soak.run(seed, args.steps or drawn(seed))
+                soak.run(seed, args.steps or drawn(seed, {step.disruption for step in soak.seen}))
                 seed += 1
         soak.finish()
     print(soak.summary())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,11 +32,13 @@ class Failed(Exception):
     """A step of a run did not end as it must."""
 
 
-def drawn(seed: int) -> tuple[Step, ...]:
-    """The steps of a seed."""
+def drawn(seed: int, seen: Container[str] = ()) -> tuple[Step, ...]:
+    """The steps of a seed. Disruptions not seen yet come first, so that an hour meets each of them."""
     chance = random.Random(seed)
+    unseen = [name for name in DISRUPTIONS if name not in seen]
+    disruptions = chance.sample(unseen, min(STEPS, len(unseen)))
     names, weights = list(DISRUPTIONS), [d.weight for d in DISRUPTIONS.values()]
-    disruptions = chance.choices(names, weights, k=STEPS)
+    disruptions += chance.choices(names, weights, k=STEPS - len(disruptions))
     later = [Step(chance.choice(_fitting(disruption)), disruption) for disruption in disruptions[1:]]
     return (Step("first_deploy", disruptions[0]), *later)
 

@@ -46,14 +46,16 @@ class Input:
                 self._ahead = Ahead(record, cast(int, message.offset()) + 1)
         return self._ahead
 
+    def whole(self) -> Ahead | None:
+        """The next record, whole: the last of its parts gives way to it. None where there was one of its parts only,
+        which is passed."""
+        assert self._ahead is not None
+        record = self.assembly.add(self._ahead.record)
+        self._ahead = Ahead(record, self._ahead.next_offset) if record is not None else None
+        return self._ahead
+
     def pop(self) -> None:
         self._ahead = None
-
-    def replace(self, whole: Evaluated) -> Ahead:
-        """The last of a record's parts gives way to the whole."""
-        assert self._ahead is not None
-        self._ahead = Ahead(whole, self._ahead.next_offset)
-        return self._ahead
 
     def close(self) -> None:
         self._reader.close()

@@ -36,7 +36,7 @@ from topologies.catalog import Followed
 from topologies.cleanup import CleanUp
 from topologies.commits import Committer
 from topologies.compaction import Compactor
-from topologies.evaluated import Input, next_message
+from topologies.evaluated import Ahead, Input, next_message
 from topologies.exits import ended
 from topologies.oplogs import CommittedOps
 from topologies.recovery import bring_rows_up, create_own_topics, last_state
@@ -97,6 +97,8 @@ class Process:
             settle(draft, now=_now(), complete=self._complete(), retain_ms=int(self._settings.retain_removed * 1000))
             if draft.changed:
                 self._commit(draft)
+            else:
+                self.state = replace(self.state, looked=draft.state.looked)
             self._clean_up.run(self.state)
             if is_checkpoint(self.state):
                 self._compactor.run(self.state)
@@ -146,16 +148,18 @@ class Process:
         if verdict is Verdict.HOLD:
             time.sleep(timeout)
             return False
-        if verdict is not Verdict.TAKE:
+        if verdict not in (Verdict.TAKE, Verdict.LOOK):
             self._pass_over(draft, reader, verdict)
             return True
-        whole = reader.assembly.add(ahead.record)
-        if whole is None:
-            reader.pop()
+        if (whole := reader.whole()) is None:
             return True
-        if whole is not ahead.record:
-            ahead = reader.replace(whole)
-        if draft.wants_fresh(whole) or not draft.take(stream, whole, ahead.next_offset, self.rows):
+        if verdict is Verdict.LOOK:
+            draft.look(stream, whole.record)
+            return True
+        return self._take(draft, reader, whole)
+
+    def _take(self, draft: Draft, reader: Input, whole: Ahead) -> bool:
+        if draft.wants_fresh(whole.record) or not draft.take(reader.stream, whole.record, whole.next_offset, self.rows):
             return False
         reader.assembly.forget()
         reader.hole.closed()

@@ -78,6 +78,13 @@ class Draft:
             self._advance(stream, record, versions, next_offset)
         return done
 
+    def look(self, stream: str, record: Evaluated) -> None:
+        """Whether a tributary's record stops versions is settled before main is taken as far."""
+        record = translated(record, shadows_of(self.state.catalog, stream))
+        self.state = replace(self.state, looked={**self.state.looked, stream: record["position"]})
+        if reasons := stops(self.state, record, answering(self.state, stream, record), self._patience):
+            self._stop(reasons, record)
+
     def wants_fresh(self, record: Evaluated) -> bool:
         """The record must begin a commit of its own."""
         return record["truncate"] is not None and bool(self.changes.writes)

@@ -11,6 +11,7 @@ from connector.merge.state import Evaluated, Merge, ReplayRange, is_landing
 class Verdict(Enum):
     TAKE = "take"
     HOLD = "hold"  # its turn comes later
+    LOOK = "look"  # its turn comes after main's, which waits to know whether it stops a version
     DROP = "drop"  # taken already
     REFUSE = "refuse"  # an answer that the catalog does not ask for; the true one is still to come
     JUMP = "jump"  # a hole lies before it: the stream must rewind
@@ -66,8 +67,11 @@ def _judge_main(state: Merge, record: Evaluated) -> Verdict:
         return Verdict.JUMP
     if any(v.stream != MAIN and state.versions[v.version].position < taken for v in state.catalog.advancing()):
         return Verdict.HOLD  # what is exposed is taken in step (rule M2)
-    needed = {v.version for v in state.catalog.advancing() if v.stream == MAIN}
-    return Verdict.TAKE if needed <= answering(state, MAIN, record) else Verdict.REFUSE
+    answered = answering(state, MAIN, record)
+    if not answered.issuperset(v.version for v in state.catalog.advancing() if v.stream == MAIN):
+        return Verdict.REFUSE
+    awaited = {v.stream for v in state.catalog.advancing() if v.version not in answered}
+    return Verdict.TAKE if all(state.looked.get(stream, 0) > taken for stream in awaited) else Verdict.HOLD
 
 
 def _judge_replay(state: Merge, tributary: Tributary, record: Evaluated, scan: ReplayRange) -> Verdict:
@@ -87,9 +91,18 @@ def _judge_tributary(state: Merge, tributary: Tributary, record: Evaluated) -> V
         return Verdict.DROP
     if record["position"] > stream.position + 1 or not scanned(state, tributary):
         return Verdict.JUMP
-    if record["position"] > state.main.position:
+    ahead = record["position"] - state.main.position
+    if ahead > 1 or (ahead == 1 and not _to_look(state, tributary, record)):
         return Verdict.HOLD  # nothing beyond main, exposed or not (rule M4)
-    return Verdict.TAKE if answering(state, tributary.name, record) >= _own(state, tributary) else Verdict.REFUSE
+    if not answering(state, tributary.name, record) >= _own(state, tributary):
+        return Verdict.REFUSE
+    return Verdict.LOOK if ahead == 1 else Verdict.TAKE
+
+
+def _to_look(state: Merge, tributary: Tributary, record: Evaluated) -> bool:
+    """What is exposed is stopped before a record, and all of a definition at one position: so main takes none before
+    the tributaries' records of that position are known (rule T2)."""
+    return tributary.state == "taking_over" and state.looked.get(tributary.name, 0) < record["position"]
 
 
 def scanned(state: Merge, tributary: Tributary) -> bool:

@@ -112,7 +112,8 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class Merge:
     """Everything but the row state. `number` is that of the last commit; `cursors` the rows taken of a record
-    that did not fit into one commit, per stream: they need no durability, since a row taken twice gives no op."""
+    that did not fit into one commit, per stream: they need no durability, since a row taken twice gives no op.
+    `looked`: up to where each tributary's records are known, beyond main by one; lost in a crash without harm."""
 
     catalog: Catalog = field(default_factory=Catalog)
     number: int = 0
@@ -120,6 +121,7 @@ class Merge:
     streams: Mapping[str, Stream] = field(default_factory=lambda: {MAIN: Stream(MAIN)})
     versions: Mapping[int, Counted] = field(default_factory=dict)
     cursors: Mapping[str, int] = field(default_factory=dict)
+    looked: Mapping[str, int] = field(default_factory=dict)
     waits: tuple[Wait, ...] = ()
 
     @property
@@ -148,6 +150,7 @@ class Merge:
             streams=streams | {n: _bounded(streams.get(n) or _begun(t, self.main), t) for n, t in tributaries.items()},
             versions={n: counted or Counted(position=begun[n]) for n, counted in versions.items()},
             cursors={n: c for n, c in self.cursors.items() if n == MAIN or n in tributaries},
+            looked={n: p for n, p in self.looked.items() if n in tributaries},
         )
 
 

@@ -7,7 +7,7 @@ op logs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -87,6 +87,7 @@ class Desk:
         self.rows = DictRows()
         self.read: dict[str, int] = {}
         self.assemblies: dict[str, Assembly] = {}
+        self.wholes: dict[str, Evaluated] = {}
         self.laying: Laying | None = None
         self.state = Merge().with_catalog(self.catalog)
 
@@ -101,6 +102,7 @@ class Desk:
         self.rows = rebuilt(self.oplogs)
         self.read = {}
         self.assemblies = {}
+        self.wholes = {}
         self.laying = None
 
     def run(self) -> None:
@@ -116,6 +118,7 @@ class Desk:
         draft.count(self.rows)
         settle(draft, now=self.now, complete=self.complete, retain_ms=1000)
         if not draft.changed:
+            self.state = replace(self.state, looked=draft.state.looked)
             return moved
         if crash == "before":
             self.crash()
@@ -159,21 +162,27 @@ class Desk:
         topic = self.evaluated.get(stream, [])
         if at >= len(topic) or draft.full or stream not in draft.state.streams:
             return False
-        verdict = judge(draft.state, stream, topic[at])
+        record = self.wholes.get(stream, topic[at])
+        verdict = judge(draft.state, stream, record)
         if verdict is Verdict.HOLD:
             return False
         if verdict is Verdict.JUMP:
             draft.rewind(stream)
-        if verdict is Verdict.TAKE:
+        if verdict in (Verdict.TAKE, Verdict.LOOK):
             assembly = self.assemblies.setdefault(stream, Assembly())
-            whole = assembly.add(topic[at])
+            whole = assembly.add(record)
             if whole is not None:
+                self.wholes[stream] = whole
+                if verdict is Verdict.LOOK:
+                    draft.look(stream, whole)
+                    return True
                 if draft.wants_fresh(whole):
                     return False
                 if not draft.take(stream, whole, at + 1, self.rows):
                     return False
                 assembly.forget()
         self.read[stream] = at + 1
+        self.wholes.pop(stream, None)
         return True
 
     def folded(self, *, exposed: bool = False) -> Fold:

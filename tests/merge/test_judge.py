@@ -76,9 +76,17 @@ def test_main_does_not_wait_for_a_pending_tributary() -> None:
 
 def test_main_waits_for_a_tributary_that_delivers_what_is_exposed() -> None:
     """Rule M2: exposed versions are taken in step."""
-    known = catalog(version(1), version(2, stream="t2"), tributaries=(tributary(2, [2], state="taking_over"),))
+    delivering = tributary(2, [2], state="taking_over", bounded=True)
+    known = catalog(version(1), version(2, stream="t2"), tributaries=(delivering,))
     assert judge(state_of(known, taken=4), "main", evaluated(6, versions=[1])) is Verdict.HOLD
-    assert judge(state_of(known, taken=5), "main", evaluated(6, versions=[1])) is Verdict.TAKE
+    state = state_of(known, taken=5)
+    assert judge(state, "main", evaluated(6, versions=[1])) is Verdict.HOLD, "the other's may stop a version"
+    assert judge(state, "main", evaluated(6, versions=[1, 2])) is Verdict.TAKE, "the other's will not be read"
+    assert judge(state, "t2", evaluated(6, versions=[], stream="t2")) is Verdict.REFUSE
+    assert judge(state, "t2", evaluated(6, versions=[2], stream="t2")) is Verdict.LOOK
+    looked = replace(state, looked={"t2": 6})
+    assert judge(looked, "main", evaluated(6, versions=[1])) is Verdict.TAKE
+    assert judge(looked, "t2", evaluated(6, versions=[2], stream="t2")) is Verdict.HOLD
 
 
 BOUNDED = {"bounded": True, "ends": ends(100, 0)}

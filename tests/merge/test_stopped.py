@@ -173,6 +173,92 @@ def test_a_tributary_is_done_with_a_version_that_stops_after_the_switch() -> Non
     assert desk.commits[-1]["position"] == 2
 
 
+def taking_over(*, parts: dict[str, tuple[int, ...]], streams: dict[int, str], **patience: Any) -> Desk:
+    """Definitions by the numbers of their parts; main delivers what `streams` does not name."""
+    known = catalog(*(version(n, stream=streams.get(n, "main")) for n in range(1, 1 + max(map(max, parts.values())))))
+    definitions = tuple(
+        DeployedDefinition(name, 3, "[]", tuple(DeployedPart("bucket", f"p{n}", n, "") for n in numbers))
+        for name, numbers in parts.items()
+    )
+    names = {stream: [n for n, s in streams.items() if s == stream] for stream in streams.values()}
+    tributaries = tuple(
+        tributary(int(name[1:]), numbers, state="taking_over", bounded=True, head=0) for name, numbers in names.items()
+    )
+    active = replace(known.deployments[0], definitions=definitions)
+    known = replace(known, deployments=(active,), tributaries=tributaries)
+    return Desk(known, patience=Patience(**patience))
+
+
+def of_one(number: int, position: int, stream: str, *, bad: bool = False) -> Evaluated:
+    """What a stream says of one version whose row changes at each position; or that it cannot be evaluated."""
+    table = table_of({source_key("a"): row("a", text=str(position))}, {} if bad else {number: everywhere})
+    table = table | {"versions": [number]}  # type: ignore[assignment]
+    rows = [rejected(number, "a")] if bad else []
+    return evaluated(position, [table], versions=[number], stream=stream, rejected=rows)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_definition_split_between_main_and_a_tributary_stops_at_one_position(late: bool) -> None:
+    """Main has position 2 long before the tributary says that it cannot evaluate it."""
+    desk = taking_over(parts={"x": (1, 2), "y": (3,)}, streams={2: "t2"}, none_for=frozenset("x"))
+    for position in (1, 2, 3):
+        changed = {source_key("a"): row("a", text=str(position))}
+        desk.feed(evaluated(position, [table_of(changed, {1: everywhere, 3: everywhere})]))
+    desk.feed(of_one(2, 1, "t2"))
+    if late:
+        desk.run()
+        assert desk.commits[-1]["position"] == 1
+    desk.feed(of_one(2, 2, "t2", bad=True))
+    desk.run()
+    assert stopped(desk) == [(1, 1), (2, 1)]
+    assert [op["position"] for op in desk.oplogs[1]] == [1]
+    assert [op["position"] for op in desk.oplogs[2]] == [1]
+    assert (desk.commits[-1]["position"], desk.commits[-1]["exposed"]) == (3, True)
+    assert [op["position"] for op in desk.oplogs[3]] == [1, 2, 3]
+    assert len(desk.rejected) == 1
+
+
+@pytest.mark.parametrize("crash", [None, "before", "after"])
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("order", [("t2", "t3"), ("t3", "t2")])
+def test_a_definition_split_between_tributaries_stops_at_one_position(
+    order: tuple[str, str], at: int, crash: str | None
+) -> None:
+    desk = taking_over(parts={"x": (1, 2)}, streams={1: "t2", 2: "t3"}, none_for=frozenset("x"))
+    desk.records_per_draft = 1
+    desk.feed(*(evaluated(n, versions=[]) for n in (1, 2, 3)))
+    for stream in order:
+        number = {"t2": 1, "t3": 2}[stream]
+        desk.feed(*(of_one(number, n, stream, bad=(stream, n) == ("t3", 2)) for n in (1, 2, 3)))
+    for _ in range(at):
+        desk.round()
+    desk.round(crash=crash)
+    desk.run()
+    assert stopped(desk) == [(1, 1), (2, 1)]
+    assert [op["position"] for op in desk.oplogs[1]] == [1]
+    assert (desk.commits[-1]["position"], desk.commits[-1]["exposed"]) == (3, True)
+
+
+def test_what_a_tributary_says_in_parts_is_looked_at_whole() -> None:
+    """Rule T4: only the last part has the row that cannot be evaluated."""
+    desk = taking_over(parts={"x": (1, 2)}, streams={2: "t2"}, none_for=frozenset("x"))
+    desk.feed(*(of_one(1, n, "main") for n in (1, 2)))
+    first, last = of_one(2, 1, "t2"), of_one(2, 1, "t2", bad=True)
+    desk.feed({**first, "part": 0, "parts": 2}, {**last, "part": 1, "parts": 2})
+    desk.run()
+    assert stopped(desk) == [(1, 0), (2, 0)]
+    assert desk.oplogs == {}
+    assert desk.commits[-1]["position"] == 2
+
+
+def test_an_answer_that_lacks_a_version_holds_main_up_no_longer_than_the_true_one_needs() -> None:
+    desk = taking_over(parts={"x": (1, 2)}, streams={2: "t2"}, none_for=frozenset("x"))
+    desk.feed(of_one(1, 1, "main"), evaluated(1, stream="t2", versions=[]), of_one(2, 1, "t2"))
+    desk.run()
+    assert stopped(desk) == []
+    assert desk.commits[-1]["position"] == 1
+
+
 def test_a_verify_copy_never_stops() -> None:
     """It has the rejected rows that the live one had."""
     desk = pending("catching_up", complete={})

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import IO
 
 from connector.deploy.catalog import Catalog
@@ -38,6 +39,7 @@ LOOK = 0.05
 KEPT_LOGS = 10  # of tributaries
 SPARE = "stream spare"
 STREAM_TO_COME = ("topologies.stream", "--stream", "-")
+KEPT = (*ROLES, SPARE)  # whatever the catalog lists
 
 Say = Callable[[str], None]
 
@@ -54,6 +56,7 @@ class Worker:
         self._due = 0.0
         self._started = 0.0
         self._delay = FIRST_DELAY
+        self._patience = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -79,25 +82,34 @@ class Worker:
         if self._process is not None:
             code = self._process.poll()
             if code is not None:
+                self._forget(self._process)
                 self._note_death(code, now)
         elif now >= self._due:
             self._start(now)
 
-    def end(self) -> None:
-        """Ask the process to end."""
+    def end(self, now: float) -> None:
+        """Ask the process to end within its grace."""
+        self._patience = now + GRACE
         if self._process is not None:
             self._process.terminate()
 
-    def await_end(self, deadline: float) -> None:
-        """Wait until it has ended; kill it at `deadline`."""
+    def has_ended(self, now: float) -> bool:
+        """Whether the process that was asked to end has done so; one that was not quick enough is killed."""
         if self._process is None:
-            return
-        try:
-            code = self._process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
+            return True
+        code = self._process.poll()
+        if code is None:
+            if now >= self._patience:
+                self._process.kill()
+            return False
         self._say(f"{self.name}: ended with {code}")
+        self._forget(self._process)
+        return True
+
+    def _forget(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         self._process = None
 
     def _start(self, now: float) -> None:
@@ -117,7 +129,6 @@ class Worker:
         threading.Thread(target=self._copy, args=(self._process.stdout,), daemon=True).start()
 
     def _note_death(self, code: int, now: float) -> None:
-        self._process = None
         if code == REWOUND:
             self._due = now
             self._say(f"{self.name}: starts again at an earlier batch")
@@ -148,6 +159,7 @@ class Supervisor:
         self._stopped = threading.Event()
         self._follower: Follower | None = None
         self._workers = {role: Worker(role, ROLES[role], settings, say) for role in ROLES if role in set(roles)}
+        self._ending: list[Worker] = []
         (settings.state / "logs").mkdir(parents=True, exist_ok=True)
 
     @property
@@ -160,12 +172,26 @@ class Supervisor:
         if "stream" in self._workers:
             threading.Thread(target=self._follow, daemon=True).start()
         while not self._stopped.wait(LOOK):
-            if self._follower is not None:
-                self._match(self._follower.catalog)
             now = time.monotonic()
-            for worker in self._workers.values():
-                worker.look(now)
-        self._end(list(self._workers))
+            if self._follower is not None:
+                self.match(self._follower.catalog, now)
+            self.look(now)
+        self.end()
+
+    def end(self) -> None:
+        """End all workers, and wait for it."""
+        self._end(list(self._workers), time.monotonic())
+        while self._ending:
+            time.sleep(LOOK)
+            self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """Start what is due and let go of what has ended; waits for nothing."""
+        for worker in self._workers.values():
+            worker.look(now)
+        ended = [worker for worker in self._ending if worker.has_ended(now)]
+        self._ending = [worker for worker in self._ending if worker not in ended]
+        self._sweep([worker.name.removeprefix("stream ") for worker in ended if worker.name not in KEPT])
 
     def stop(self) -> None:
         """Let `run` end all workers and return; from any thread or signal."""
@@ -177,7 +203,7 @@ class Supervisor:
         follower.start()
         self._follower = follower
 
-    def _match(self, catalog: Catalog) -> None:
+    def match(self, catalog: Catalog, now: float) -> None:
         """One process for each tributary that has begun and still has something to say."""
         names = [t.name for t in catalog.tributaries]
         running = [name for name in names if has_begun(catalog, name) and not has_ended(catalog, name)]
@@ -185,9 +211,7 @@ class Supervisor:
         for name, stream in wanted.items():
             if name not in self._workers:
                 self._workers[name] = self._started(name, stream)
-        over = [name for name in self._workers if name not in ROLES and name not in wanted and name != SPARE]
-        self._end(over)
-        self._sweep([name.removeprefix("stream ") for name in over])
+        self._end([name for name in self._workers if name not in KEPT and name not in wanted], now)
         if not wanted and SPARE not in self._workers:
             self._workers[SPARE] = Worker(SPARE, STREAM_TO_COME, self._settings, self._say)
 
@@ -209,13 +233,11 @@ class Supervisor:
         for old in logs[:-KEPT_LOGS]:
             old.unlink(missing_ok=True)
 
-    def _end(self, names: Sequence[str]) -> None:
-        ending = [self._workers.pop(name) for name in names]
-        deadline = time.monotonic() + GRACE
-        for worker in ending:
-            worker.end()
-        for worker in ending:
-            worker.await_end(deadline)
+    def _end(self, names: Sequence[str], now: float) -> None:
+        for name in names:
+            worker = self._workers.pop(name)
+            worker.end(now)
+            self._ending.append(worker)
 
 
 def run(settings: Settings, roles: Iterable[str]) -> int:

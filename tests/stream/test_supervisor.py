@@ -1,0 +1,86 @@
+"""The supervisor waits for nobody; on a clock of the test's own, without any server."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from connector.settings import load
+from tests.builders import catalog, tributary, version
+from tests.stream.processes import until
+from topologies.worker import GRACE, Supervisor
+
+NOWHERE = "kafka: 127.0.0.1:1\nregistry: http://127.0.0.1:1\nconnect: http://127.0.0.1:1\npostgres: postgresql://none\n"
+WITHOUT = catalog(version(1))
+WITH = catalog(version(1), tributaries=(tributary(2, []),))
+
+
+@dataclass
+class Run:
+    """A supervisor, and what it says."""
+
+    supervisor: Supervisor
+    state: Path
+    said: list[str] = field(default_factory=list)
+
+    def look_until(self, words: str, now: float) -> None:
+        """Let it look at this moment until it has said so."""
+
+        def said() -> bool:
+            self.supervisor.look(now)
+            return any(words in line for line in self.said)
+
+        until(said)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    file = tmp_path / "syncline.yaml"
+    file.write_text(NOWHERE)
+    said: list[str] = []
+    supervisor = Supervisor(load(str(file)), ["stream"], said.append)
+    made = Run(supervisor, tmp_path / ".syncline", said)
+    try:
+        yield made
+    finally:
+        for pid in supervisor.pids.values():
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+        supervisor.end()
+
+
+def pid(run: Run, name: str) -> int:
+    found = run.supervisor.pids[name]
+    assert found is not None
+    return found
+
+
+def test_a_tributary_that_is_slow_to_end_keeps_no_dead_worker_waiting(run: Run) -> None:
+    run.supervisor.match(WITH, 0.0)
+    run.supervisor.look(0.0)
+    main, slow = pid(run, "stream"), pid(run, "stream t2")
+    left = run.state / "faust" / "t2"
+    left.mkdir(parents=True)
+    os.kill(slow, signal.SIGSTOP)
+    run.supervisor.match(WITHOUT, 1.0)
+    os.kill(main, signal.SIGKILL)
+    run.look_until("stream: killed by signal 9", 1.0)
+    run.supervisor.look(2.0)
+    assert pid(run, "stream") != main
+    assert not any("t2: ended" in line for line in run.said)
+    assert left.exists(), "it may still write there"
+    run.look_until("stream t2: ended with -9", 1.0 + GRACE)
+    assert not left.exists()
+
+
+def test_what_ends_in_time_is_not_killed(run: Run) -> None:
+    run.supervisor.match(WITH, 0.0)
+    run.supervisor.look(0.0)
+    run.supervisor.match(WITHOUT, 1.0)
+    run.look_until("stream t2: ended with", 1.0)
+    assert not any("ended with -9" in line for line in run.said)

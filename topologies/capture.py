@@ -113,8 +113,17 @@ def _list(settings: Settings, connect: Connect, tables: Sequence[str], say: Say)
         say("waiting for the initial snapshot: a changed connector would begin it anew")
         _until(lambda: _snapshot_done(connect), None, "")
     say(f"adding {', '.join(tables)} to connector {settings.connector}")
-    connect.configure({**_config(settings), **listing(_config(settings), tables)})
+    _until(lambda: _listed(settings, connect, tables), RESTART_PATIENCE, "the connector was not changed")
     _until(lambda: _runs(connect), RESTART_PATIENCE, f"connector {settings.connector} does not run")
+
+
+def _listed(settings: Settings, connect: Connect, tables: Sequence[str]) -> bool:
+    """Connect takes the settings as a whole: two deploys at once would each take back what the other has added."""
+    with database.alone(settings, f"connector {settings.connector}"):
+        config = _config(settings)
+        if changed := listing(config, tables):
+            connect.configure({**config, **changed})
+    return True
 
 
 def _snapshot_done(connect: Connect) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -13,6 +14,8 @@ from connector.deploy.capture import publishing
 from connector.errors import SourceRefused, Unavailable
 from connector.settings import Settings
 from connector.source.tables import TableFacts
+
+LOCK_PATIENCE = 10  # seconds; whoever has the lock changes one setting
 
 _IDENTITIES = {"d": "default", "n": "nothing", "f": "full", "i": "index"}
 _AVRO_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -95,6 +98,25 @@ def publish(settings: Settings, publication: str, tables: Sequence[str]) -> None
             f"{', '.join(tables)} cannot be added to the publication {publication}: {str(error).splitlines()[0]}",
             hint=f"{publishing(publication, tables)}, as its owner; then deploy again",
         ) from error
+
+
+@contextmanager
+def alone(settings: Settings, what: str) -> Iterator[None]:
+    """One process at a time, on whatever machine, is in here for the same thing; a killed one is out of it.
+
+    The lock is a transaction's, so that a connection pool in between does not keep it. Raises Unavailable.
+    """
+    try:
+        with _connected(settings) as connection, connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{LOCK_PATIENCE}s",))
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"syncline: {what}",))
+            yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise Unavailable(
+            f"another process has been changing {what} for {LOCK_PATIENCE} s", hint="end it if it hangs"
+        ) from error
+    except psycopg.OperationalError as error:
+        raise _out_of_reach(settings, error) from error
 
 
 def ask(settings: Settings, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -216,12 +216,13 @@ def _connector(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
     connect = Connect(settings)
     subject = f"connector {settings.connector}"
     try:
-        found = connect.config()
-        if found is None:
-            connect.configure(wanted.fresh(settings, tables, settings.snapshot_partitions))
-            seen = [Finding(subject, "changed", f"created, capturing {len(tables)} tables")]
-        else:
-            seen = list(_existing(settings, connect, found, tables))
+        with database.alone(settings, subject):
+            found = connect.config()
+            if found is None:
+                connect.configure(wanted.fresh(settings, tables, settings.snapshot_partitions))
+                seen = [Finding(subject, "changed", f"created, capturing {len(tables)} tables")]
+            else:
+                seen = list(_existing(settings, connect, found, tables))
         seen.append(_running(connect, subject))
         yield from seen
         if found is not None and all(finding.outcome == "ok" for finding in seen):

@@ -11,6 +11,7 @@ from connector.cli.sync_config import read_text, source_tables
 from connector.definitions import SyncConfig, check
 from connector.definitions.patterns import expanded
 from connector.deploy.diff import diff
+from connector.deploy.misnamed import warnings
 from connector.deploy.plan import LONGEST_REPLAY, Plan, make_plan, replayed_tables
 from connector.deploy.plan_file import Expected, check_still, read
 from connector.deploy.rates import measured_rate
@@ -52,6 +53,8 @@ def read_config(path: str, settings_file: str | None) -> ConfigFile | None:
 
 def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None, max_rate: int = 0) -> Plan:
     """The plan against the deployment in force now. Raises RequestRefused where it is not the one expected."""
+    for warning in warnings(settings, [definition.name for definition in file.config.definitions]):
+        print(f"warning: {warning}", file=sys.stderr)
     seen = observe(settings, codec)
     active = seen.catalog.active
     superseded = max((d.generation for d in pending_deploys(seen.catalog)), default=0)

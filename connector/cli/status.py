@@ -13,6 +13,7 @@ from typing import Any
 from connector import settings
 from connector.cli.columns import aligned
 from connector.cli.progress_text import Screen, progress_lines
+from connector.deploy.misnamed import deployed_names, warnings
 from connector.deploy.status import status
 from connector.settings import Settings
 from schemas.codec import Codec
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def look(known: Settings, codec: Codec) -> dict[str, Any]:
     """The status object now."""
     seen = observe(known, codec)
+    names = deployed_names(seen.catalog)
     return status(
         now_ms=int(time.time() * 1000),
         head=seen.head,
@@ -49,6 +51,7 @@ def look(known: Settings, codec: Codec) -> dict[str, Any]:
         commit=seen.commit,
         checkpoint=seen.checkpoint,
         catalog=seen.catalog,
+        warnings=tuple(warnings(known, names)) if names else (),
     )
 
 
@@ -83,6 +86,8 @@ def lines(seen: dict[str, Any]) -> Iterable[str]:
     if seen["source"].get("waiting"):
         yield f"waiting for  {seen['source']['waiting']}"
     yield f"rejected     {seen['rejected']}"
+    for warning in seen["warnings"]:
+        yield f"warning      {warning}"
     yield from _stopped(seen["definitions"])
     yield ""
     yield from aligned(_rows(seen["definitions"]), (2, 4, 5, 6))

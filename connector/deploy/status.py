@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from connector.deploy.catalog import Catalog, Deployment, Version
@@ -20,6 +20,7 @@ def status(
     commit: Record | None,
     checkpoint: Record | None,
     catalog: Catalog,
+    warnings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Positions, lag, deployments and definitions; `position` is the change log's head, times are ms.
 
@@ -39,6 +40,7 @@ def status(
         "definitions": _definitions(catalog, counted, [d for d in (active, pending) if d is not None]),
         "rejected": sum(v["rejected"] for v in counted.values()) + _set_aside(progress),
         "source": _source(progress),
+        "warnings": list(warnings),
     }
 
 

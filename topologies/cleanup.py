@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from connector.crash import crash_point
 from connector.merge.catalog import Catalog
 from connector.merge.pending import AGAIN
-from connector.merge.retention import needed_from
+from connector.merge.retention import Answered, needed_from
 from connector.merge.state import Merge
 from connector.settings import Settings
 from topologies import kafka
@@ -95,6 +95,7 @@ class CleanUp:
         self._next_trim = 0.0
         self._trimmed: dict[str, int] = {}
         self._needed: int | None = None  # from where on the change log was needed a pass ago
+        self._answered: Answered | None = None
         self._pool = ThreadPoolExecutor(1, "weigh")
         self._size = Question(self._pool, lambda: change_log_bytes(settings))
 
@@ -110,7 +111,7 @@ class CleanUp:
             self._due = self._pass(state.catalog)
         if now >= self._next_trim:
             self._next_trim = now + TRIM_PAUSE
-            self._trim(state)
+            self._trim(state, now)
 
     def outgrown(self) -> bool:
         """Said once per look: the change log is longer than the settings allow (rule M5)."""
@@ -143,10 +144,13 @@ class CleanUp:
             return True
         return bool(left.topics or left.groups)
 
-    def _trim(self, state: Merge) -> None:
-        """Cut the evaluated topics up to what is committed, and the change log up to what was needed a pass ago: a
-        stream that has just started may have read an older commit (rule M5)."""
+    def _trim(self, state: Merge, now: float) -> None:
+        """Cut the evaluated topics up to what is committed, the requests up to what was answered long since, and the
+        change log up to what was needed a pass ago: a stream that has just started may have read an older commit
+        (rule M5)."""
+        self._answered = (self._answered or Answered(now, state.request_offset)).seen(state.request_offset, now)
         wanted = {self._topics.evaluated(s.name): s.evaluated_offset for s in state.streams.values()}
+        wanted[self._topics.requests] = self._answered.long_since
         if self._needed is not None:
             wanted[self._topics.changes] = self._needed
         self._needed = needed_from(state)

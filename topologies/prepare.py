@@ -21,7 +21,7 @@ from topologies import database, kafka
 from topologies.captured import message_topic, transaction_topic
 from topologies.connect import Connect
 from topologies.kafka import TopicPlan
-from topologies.topics import HEADROOM, Topics, compacted, retained, snapshot
+from topologies.topics import HEADROOM, Topics, compacted, retained, set_aside, snapshot
 
 CONNECTOR_READY = 60.0
 PUBLICATION_PATIENCE = 10.0
@@ -131,7 +131,7 @@ def own_topics(settings: Settings) -> list[TopicPlan]:
         TopicPlan(topics.changes, 1, retained(size)),
         TopicPlan(topics.sequence, 1, compacted(size)),
         TopicPlan(topics.schemas, 1, compacted(size)),
-        TopicPlan(topics.rejected, 1, retained(size)),
+        TopicPlan(topics.rejected, 1, set_aside(size)),
         TopicPlan(topics.requests, 1, retained(size)),
         TopicPlan(topics.checkpoints, 1, compacted(size)),
         TopicPlan(topics.catalog, 1, compacted(size)),

@@ -78,6 +78,11 @@ def retained(max_request_size: int) -> dict[str, str]:
     }
 
 
+def set_aside(max_request_size: int) -> dict[str, str]:
+    """A log for people: nothing is made from it, counts are kept elsewhere."""
+    return retained(max_request_size) | {"retention.ms": str(7 * DAY_MS)}
+
+
 def compacted(max_request_size: int) -> dict[str, str]:
     """The newest record per key, soon: commits and progress are read whole by commands and come dozens a second."""
     segment = max(SEGMENT, 2 * (max_request_size + HEADROOM))

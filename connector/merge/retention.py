@@ -1,12 +1,28 @@
-"""From where on the change log is needed, and what is let go where it grows too long (rule M5)."""
+"""From where on change log and requests are needed, and what is let go where the log grows too long (rule M5)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from connector.merge.catalog import MAIN, Catalog, idle, released
 from connector.merge.pending import given_another_start
 from connector.merge.state import Merge, Stream, is_landing
 
 OUTGROWN = "the change log outgrew max_change_log_bytes"
+REQUESTS_KEPT = 3600.0  # seconds; commands read their answers from among the requests
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Up to which offset the requests were answered at some moment, and up to which they were long before."""
+
+    at: float
+    offset: int
+    long_since: int = 0
+
+    def seen(self, offset: int, now: float) -> Answered:
+        """It is answered up to this offset now."""
+        return self if now < self.at + REQUESTS_KEPT else Answered(now, offset, long_since=self.offset)
 
 
 def needed_from(state: Merge) -> int:

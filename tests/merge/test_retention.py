@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from connector.merge.catalog import expired
 from connector.merge.draft import Draft
-from connector.merge.retention import OUTGROWN, needed_from, relieved
+from connector.merge.retention import OUTGROWN, Answered, needed_from, relieved
 from connector.merge.state import Merge, Stream
 from tests.builders import catalog, deployment, tributary, version
 from tests.merge.test_requests import ONE, OTHER, active, ask, deploy
@@ -33,6 +33,16 @@ def test_the_change_log_is_needed_from_the_slowest_stream_on() -> None:
     assert needed_from(standing(other=60)) == 59
     assert needed_from(standing(main=40, other=60)) == 39
     assert needed_from(Merge()) == 0
+
+
+def test_requests_stay_for_an_hour_after_their_answers() -> None:
+    """A command that waits reads its answer from among them."""
+    answered = Answered(0.0, 7).seen(9, 3599.0)
+    assert answered.long_since == 0
+    answered = answered.seen(12, 3600.0)
+    assert answered.long_since == 7
+    assert answered.seen(90, 7000.0).long_since == 7
+    assert answered.seen(90, 7200.0).long_since == 12
 
 
 def test_a_tributary_that_has_not_begun_needs_it_from_its_start_on() -> None:

@@ -19,7 +19,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from connector import settings as settings_file
 from connector.crash import arm, crash_point
-from connector.deploy.requests import Moment, check_plans, decide
+from connector.deploy.decision import Moment
+from connector.deploy.requests import check_plans, decide
 from connector.merge.catalog import MAIN, Catalog
 from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge

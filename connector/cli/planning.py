@@ -11,11 +11,11 @@ from connector.cli.sync_config import read_text, source_tables
 from connector.definitions import SyncConfig, check
 from connector.definitions.patterns import expanded
 from connector.deploy.diff import diff
+from connector.deploy.known import adoptable, deployed, pending_deploys, retained
 from connector.deploy.misnamed import warnings
 from connector.deploy.plan import LONGEST_REPLAY, Plan, make_plan, replayed_tables
 from connector.deploy.plan_file import Expected, check_still, read
 from connector.deploy.rates import measured_rate
-from connector.deploy.requests import adoptable, deployed, pending_deploys, retained
 from connector.errors import RequestRefused
 from connector.settings import Settings
 from schemas.codec import Codec

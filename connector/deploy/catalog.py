@@ -1,4 +1,4 @@
-"""The catalog, for those who read it. The values and the steps between them are in connector/merge/catalog.py."""
+"""The catalog, for those who read it. The steps from one to the next are in connector/merge: catalog.py, endings.py."""
 
 from connector.merge.catalog import (
     MAIN,

@@ -3,66 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from connector.definitions import Definition, Options, Part, SyncConfig, check
+from connector.definitions import check
 from connector.definitions.model import check_version
 from connector.definitions.patterns import expanded
-from connector.definitions.stored import loaded, stored
-from connector.deploy.diff import Deployed, PartChange, diff
+from connector.definitions.stored import loaded
+from connector.deploy.decision import Decision, Moment, Request, refused
+from connector.deploy.diff import diff
+from connector.deploy.generation import begun, new_deployment, new_tributary
+from connector.deploy.known import adoptable, deployed, pending_deploys, retained, under_way
 from connector.deploy.plan import planned
 from connector.deploy.resume import shadows, stopped_versions
-from connector.merge.catalog import (
-    Catalog,
-    Comparison,
-    DeployedDefinition,
-    DeployedPart,
-    Deployment,
-    Overlay,
-    ReplayEnd,
-    Tributary,
-    Version,
-    added,
-    bounded,
-    cancelled,
-    dropped,
-    idle,
-    released,
-    tributary_name,
-)
+from connector.merge.catalog import Catalog, Comparison, ReplayEnd, Version, added, bounded, tributary_name
+from connector.merge.endings import cancelled, dropped, idle, released
 from connector.merge.overlay import landing_tributary
-from connector.merge.pending import headed, staged, superseded
-
-Request = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Where the merge stands: its clock in ms, and the versions that are taken as far as main is."""
-
-    now: int
-    standing: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The answer (accepted, unchanged, stale, expired, differs, refused) and the catalog that follows from it."""
-
-    outcome: str
-    reason: str
-    generation: int
-    catalog: Catalog
-
-    def answer(self, request: Request) -> dict[str, Any]:
-        """As an Answer record."""
-        return {
-            "id": request["id"],
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "generation": self.generation,
-        }
+from connector.merge.pending import headed
 
 
 def decide(catalog: Catalog, request: Request, moment: Moment) -> Decision:
@@ -72,9 +29,9 @@ def decide(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     decision = DECISIONS.get(request["kind"])
     landing = landing_tributary(catalog)
     if landing is not None and request["kind"] in ("deploy", "verify", "resume", "repair", "cancel"):
-        return _refused(catalog, f"generation {landing.generation} is being laid over its buckets: try again at once")
+        return refused(catalog, f"generation {landing.generation} is being laid over its buckets: try again at once")
     if decision is None:
-        return _refused(catalog, f'there is no request "{request["kind"]}"')
+        return refused(catalog, f'there is no request "{request["kind"]}"')
     return decision(catalog, request, moment)
 
 
@@ -86,52 +43,6 @@ def check_plans(catalog: Catalog) -> None:
         loaded(definition.name, definition.priority, definition.queriers)
 
 
-def deployed(catalog: Catalog) -> list[Deployed]:
-    """The parts of the active deployment, each once, under the name it has there now; what a diff compares with."""
-    return _parts(catalog, [catalog.active] if catalog.active is not None else [], "exposed")
-
-
-def pending_deploys(catalog: Catalog) -> list[Deployment]:
-    return [d for d in catalog.deployments if d.kind == "deploy" and d.pending]
-
-
-def adoptable(catalog: Catalog) -> list[Deployed]:
-    """Parts that a pending deploy replays, which a later one may take over as far as they are (rule D2)."""
-    return _parts(catalog, pending_deploys(catalog), "pending")
-
-
-def retained(catalog: Catalog, standing: Collection[int]) -> list[Deployed]:
-    """Parts that were deployed before and are still kept up to date, under their newest names.
-
-    A version that has missed an answer never catches up with main (rule M1), so only those at its position count.
-    """
-    before = [d for d in catalog.deployments if d.state == "retained"]
-    found = _parts(catalog, sorted(before, key=lambda d: -d.generation), "retained")
-    return [one for one in found if one.version in standing]
-
-
-def _parts(catalog: Catalog, deployments: Iterable[Deployment], state: str) -> list[Deployed]:
-    found: dict[int, Deployed] = {}
-    for definition in (definition for deployment in deployments for definition in deployment.definitions):
-        for part in definition.parts:
-            version = catalog.version(part.version)
-            if version is None or version.state != state or part.version in found:
-                continue  # a part shared by two goes by the first's name
-            found[part.version] = Deployed(
-                version=part.version,
-                kind=version.kind,
-                definition=definition.name,
-                label=part.label,
-                canonical=version.canonical,
-                evaluation=version.evaluation,
-            )
-    return list(found.values())
-
-
-def _refused(catalog: Catalog, reason: str) -> Decision:
-    return Decision("refused", reason, catalog.generation, catalog)
-
-
 def _deploy(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     if request["base"] != catalog.generation:
         reason = f"planned against generation {request['base']}, active is {catalog.generation}"
@@ -139,159 +50,32 @@ def _deploy(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     checked = check(request["config"], path=request["path"])
     if checked.config is None:
         fatal = [d for d in checked.diagnostics if d.severity == "fatal"]
-        return _refused(catalog, "; ".join(f"{d.span}: {d.message}" for d in fatal[:3]) or "unusable sync config")
+        return refused(catalog, "; ".join(f"{d.span}: {d.message}" for d in fatal[:3]) or "unusable sync config")
     changes = diff(
         deployed(catalog), checked.config, pending=adoptable(catalog), retained=retained(catalog, moment.standing)
     )
     if (own := planned(changes)) != request["planned"]:
         return Decision("differs", f"the merge sees {own}", catalog.generation, catalog)
-    return _begun(catalog, request, moment, checked.config, changes)
-
-
-def _pending(catalog: Catalog) -> list[Deployment]:
-    return [d for d in catalog.deployments if d.pending or d.state == "aligned"]
-
-
-def _begun(
-    catalog: Catalog, request: Request, moment: Moment, config: SyncConfig, changes: Iterable[PartChange]
-) -> Decision:
-    generation = catalog.next_generation
-    numbers: dict[tuple[str, str, str], tuple[int, str]] = {}
-    versions: list[Version] = []
-    overlays: list[Overlay] = []
-    for change in changes:
-        if not isinstance(change.part, Part):
-            continue
-        number = change.version
-        if change.kind == "new" or number is None:
-            number = catalog.next_version + len(versions)
-            versions.append(_version(change.part, number, config.evaluation, tributary_name(generation)))
-        elif change.kind == "reevaluated":
-            overlays.append(Overlay(catalog.next_version + len(versions), number))
-            anew = _version(change.part, overlays[-1].shadow, config.evaluation, tributary_name(generation))
-            versions.append(replace(anew, state="throwaway"))
-        numbers[change.part.definition, change.part.kind, change.part.label] = (number, change.reason)
-    definitions = tuple(_definition(d, config.options, numbers) for d in config.definitions)
-    active, on_their_way = catalog.active, pending_deploys(catalog)
-    for one in on_their_way:
-        if one.evaluation == config.evaluation and _same(one.definitions, definitions):
-            return Decision("unchanged", "the pending deployment has all of it", one.generation, catalog)
-    if active is not None and not overlays and _same(active.definitions, definitions):
-        if not on_their_way:
-            return Decision("unchanged", "the active deployment has all of it", active.generation, catalog)
-        return Decision("accepted", "", active.generation, _in_place_of(catalog, active.generation, frozenset()))
-    deployment = _deployment(generation, request, moment, config.evaluation, definitions)
-    tributary = replace(_tributary(generation, versions, request), overlays=tuple(overlays)) if versions else None
-    catalog = _in_place_of(catalog, generation, deployment.versions())
-    return Decision("accepted", "", generation, staged(added(catalog, deployment, versions, tributary), generation))
-
-
-def _in_place_of(catalog: Catalog, generation: int, wanted: frozenset[int]) -> Catalog:
-    """The catalog in which nothing is pending but what this generation wants of it."""
-    for deployment in _pending(catalog):
-        if deployment.kind == "deploy":
-            catalog = superseded(catalog, deployment, generation, wanted)
-        else:
-            catalog = dropped(catalog, deployment, "a deploy came")
-    return catalog
-
-
-def _version(part: Part, number: int, evaluation: str, stream: str) -> Version:
-    return Version(
-        version=number,
-        kind=part.kind,
-        definition=part.definition,
-        label=part.label,
-        canonical=part.canonical,
-        plan=json.dumps(part.plan, separators=(",", ":"), ensure_ascii=False),
-        evaluation=evaluation,
-        tables=tuple(part.tables),
-        state="pending",
-        stream=stream,
-        dropped_at=0,
-    )
-
-
-def _definition(
-    definition: Definition, options: Options, numbers: Mapping[tuple[str, str, str], tuple[int, str]]
-) -> DeployedDefinition:
-    parts = []
-    for part in definition.parts:
-        number, reason = numbers[part.definition, part.kind, part.label]
-        parts.append(DeployedPart(kind=part.kind, label=part.label, version=number, reason=reason))
-    return DeployedDefinition(definition.name, definition.priority, stored(definition, options), tuple(parts))
-
-
-def _same(one: Iterable[DeployedDefinition], other: Iterable[DeployedDefinition]) -> bool:
-    """The same definitions in any order, whatever was once the reason for their versions."""
-    return _essence(one) == _essence(other)
-
-
-def _essence(definitions: Iterable[DeployedDefinition]) -> list[tuple[object, ...]]:
-    return sorted(
-        (d.name, d.priority, d.queriers, tuple((p.kind, p.label, p.version) for p in d.parts)) for d in definitions
-    )
-
-
-def _deployment(
-    generation: int,
-    request: Request,
-    moment: Moment,
-    evaluation: str,
-    definitions: tuple[DeployedDefinition, ...],
-) -> Deployment:
-    return Deployment(
-        generation=generation,
-        kind=request["kind"],
-        state="replaying",
-        config=request["config"],
-        path=request["path"],
-        evaluation=evaluation,
-        requested_at=moment.now,
-        switched_at=0,
-        position=0,
-        commit=0,
-        reason="",
-        comparisons=(),
-        definitions=definitions,
-        planned=request["planned"],
-        estimate=request.get("estimate", ""),
-    )
-
-
-def _tributary(generation: int, versions: Iterable[Version], request: Request) -> Tributary:
-    """Queued: it begins with the commit in which there is a place for it, at once if there is one."""
-    return Tributary(
-        name=tributary_name(generation),
-        generation=generation,
-        versions=tuple(v.version for v in versions),
-        state="queued",
-        start=0,
-        start_offset=0,
-        ends=(),
-        bounded=False,
-        head=None,
-        max_rate=request.get("max_rate", 0),
-    )
+    return begun(catalog, request, moment, checked.config, changes)
 
 
 def _verify(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     active = catalog.active
     if active is None:
-        return _refused(catalog, "nothing is deployed")
-    for deployment in _pending(catalog):
-        return _refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
+        return refused(catalog, "nothing is deployed")
+    for deployment in under_way(catalog):
+        return refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
     generation, name = catalog.next_generation, tributary_name(catalog.next_generation)
     originals = [v for v in catalog.versions if v.version in active.versions() and not v.stopped_at]
     numbers = {v.version: catalog.next_version + i for i, v in enumerate(originals)}
     copies = [replace(v, version=numbers[v.version], state="throwaway", stream=name, dropped_at=0) for v in originals]
     deployment = replace(
-        _deployment(generation, request, moment, active.evaluation, ()),
+        new_deployment(generation, request, moment, active.evaluation, ()),
         path=active.path,
         comparisons=tuple(Comparison(numbers[v.version], 0, v.version, 0) for v in originals),
     )
     return Decision(
-        "accepted", "", generation, added(catalog, deployment, copies, _tributary(generation, copies, request))
+        "accepted", "", generation, added(catalog, deployment, copies, new_tributary(generation, copies, request))
     )
 
 
@@ -300,7 +84,7 @@ def _resume(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     name, active = request["definition"], catalog.active
     known = [d.name for d in active.definitions] if active is not None else []
     if active is None or name not in known:
-        return _refused(catalog, f'no definition "{name}" is active; active: {", ".join(known) or "none"}')
+        return refused(catalog, f'no definition "{name}" is active; active: {", ".join(known) or "none"}')
     if not (stopped := stopped_versions(catalog, name)):
         return Decision("unchanged", f'"{name}" is not stopped', active.generation, catalog)
     return _overlaid(catalog, request, moment, stopped)
@@ -310,23 +94,23 @@ def _repair(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     """Every active part that goes on is evaluated anew into its own buckets."""
     active = catalog.active
     if active is None:
-        return _refused(catalog, "nothing is deployed")
+        return refused(catalog, "nothing is deployed")
     going_on = [v for v in catalog.advancing() if v.version in active.versions()]
     if not going_on:
-        return _refused(catalog, "no active part goes on, so that nothing can be repaired")
+        return refused(catalog, "no active part goes on, so that nothing can be repaired")
     return _overlaid(catalog, request, moment, going_on)
 
 
 def _overlaid(catalog: Catalog, request: Request, moment: Moment, versions: Sequence[Version]) -> Decision:
-    for deployment in _pending(catalog):
+    for deployment in under_way(catalog):
         if deployment.kind != "verify":
-            return _refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
+            return refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
         catalog = dropped(catalog, deployment, f"a {request['kind']} came")
     generation = catalog.next_generation
     copies, overlays = shadows(versions, catalog.next_version, tributary_name(generation))
-    deployment = _deployment(generation, request, moment, catalog.active.evaluation if catalog.active else "", ())
+    deployment = new_deployment(generation, request, moment, catalog.active.evaluation if catalog.active else "", ())
     deployment = replace(deployment, path=request["definition"])
-    tributary = replace(_tributary(generation, copies, request), overlays=overlays)
+    tributary = replace(new_tributary(generation, copies, request), overlays=overlays)
     return Decision("accepted", "", generation, added(catalog, deployment, copies, tributary))
 
 
@@ -338,10 +122,10 @@ def _cancel(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     known = catalog.deployment(request["generation"])
     if known is None:
         what = f"generation {request['generation']} is not known" if request["generation"] else "no deploy is pending"
-        return _refused(catalog, what)
+        return refused(catalog, what)
     if known.state == "cancelled":
         return Decision("unchanged", "it is cancelled", known.generation, catalog)
-    return _refused(catalog, f"generation {known.generation} is {known.state}, only a pending deploy can be cancelled")
+    return refused(catalog, f"generation {known.generation} is {known.state}, only a pending deploy can be cancelled")
 
 
 def _drop(catalog: Catalog, request: Request, moment: Moment) -> Decision:
@@ -353,14 +137,14 @@ def _drop(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     if (landing is not None and landing.generation == generation) or not (
         deployment.pending or deployment.state == "aligned"
     ):
-        return _refused(catalog, f"generation {generation} is {deployment.state}")
+        return refused(catalog, f"generation {generation} is {deployment.state}")
     return Decision("accepted", "", generation, dropped(catalog, deployment, "dropped on request"))
 
 
 def _bounds(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     tributary = catalog.tributary(request["tributary"])
     if tributary is None or tributary.state == "queued":
-        return _refused(catalog, f'no replay "{request["tributary"]}" is under way')
+        return refused(catalog, f'no replay "{request["tributary"]}" is under way')
     if tributary.bounded:
         return Decision("unchanged", "the ends are in the catalog already", tributary.generation, catalog)
     ends = tuple(ReplayEnd(e["table"], e["partition"], e["end"]) for e in request["ends"])
@@ -368,14 +152,14 @@ def _bounds(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     patterns = {pattern for v in catalog.versions if v.version in own for pattern in v.tables}
     missing = {*expanded(patterns, ())} - {e.table for e in ends}  # which tables a wildcard means, the worker knows
     if missing:
-        return _refused(catalog, f"no ends for {', '.join(sorted(missing))}")
+        return refused(catalog, f"no ends for {', '.join(sorted(missing))}")
     return Decision("accepted", "", tributary.generation, bounded(catalog, tributary, ends, now=moment.now))
 
 
 def _head(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     tributary = catalog.tributary(request["tributary"])
     if tributary is None or not tributary.bounded:
-        return _refused(catalog, f'there is no replay "{request["tributary"]}" with ends')
+        return refused(catalog, f'there is no replay "{request["tributary"]}" with ends')
     if tributary.head is not None:
         return Decision("unchanged", "the head is in the catalog already", tributary.generation, catalog)
     return Decision("accepted", "", tributary.generation, headed(catalog, tributary, request["head"]))
@@ -405,14 +189,3 @@ DECISIONS: Mapping[str, Callable[[Catalog, Request, Moment], Decision]] = {
     "compact": _compact,
     "gc": _gc,
 }
-
-__all__ = [
-    "Decision",
-    "Moment",
-    "adoptable",
-    "check_plans",
-    "decide",
-    "deployed",
-    "pending_deploys",
-    "retained",
-]

@@ -5,14 +5,12 @@ Every step is a pure function; the merge numbers and writes the result (one reco
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 MAIN = "main"
 KEPT_ENDED = 10  # deployments that are over and still listed
-LONGEST_KEPT = 64 * 1024  # characters of a config that is kept once its deployment is over: the catalog is one record
-VERIFY_PATIENCE_MS = 10 * 60 * 1000  # an aligned verify that nobody drops goes by itself after so long
 
 DeploymentState = Literal["replaying", "catching_up", "aligned", "active", "retained", "dropped", "failed", "cancelled"]
 VersionState = Literal["pending", "exposed", "retained", "throwaway"]
@@ -234,7 +232,7 @@ def added(
         catalog,
         next_generation=deployment.generation + 1,
         next_version=max([catalog.next_version, *(v.version + 1 for v in fresh)]),
-        deployments=_pruned((*catalog.deployments, deployment)),
+        deployments=pruned((*catalog.deployments, deployment)),
         versions=catalog.versions + fresh,
         tributaries=catalog.tributaries + ((tributary,) if tributary else ()),
     )
@@ -308,77 +306,8 @@ def taken_over(catalog: Catalog, versions: frozenset[int]) -> Catalog:
     )
 
 
-def dropped(catalog: Catalog, deployment: Deployment, reason: str) -> Catalog:
-    """A verify or a pending deploy is given up: its versions and tributary go, all else stays (law 10)."""
-    return _given_up(catalog, deployment, "dropped", reason)
-
-
-def cancelled(catalog: Catalog, deployment: Deployment) -> Catalog:
-    """A person gives a pending deploy up: all else stays as it is (law 10)."""
-    return _given_up(catalog, deployment, "cancelled", "cancelled on request")
-
-
-def failed(catalog: Catalog, deployment: Deployment, reason: str) -> Catalog:
-    """A pending deployment cannot be exposed any more: it goes, all else stays (law 10)."""
-    return _given_up(catalog, deployment, "failed", reason)
-
-
-def _given_up(catalog: Catalog, deployment: Deployment, state: DeploymentState, reason: str) -> Catalog:
-    mine = {t.name for t in catalog.tributaries if t.generation == deployment.generation}
-    return _ended(
-        replace(
-            with_deployment(catalog, replace(deployment, state=state, config="", reason=reason, comparisons=())),
-            versions=tuple(v for v in catalog.versions if v.stream not in mine or v.state in ("exposed", "retained")),
-            tributaries=tuple(t for t in catalog.tributaries if t.name not in mine),
-            rewinds={s: n for s, n in catalog.rewinds.items() if s not in mine},
-        )
-    )
-
-
-def expired(catalog: Catalog, now: int) -> Catalog:
-    """What time ends: retained versions past their date, a verify that nobody came back for."""
-    for deployment in catalog.deployments:
-        stands = deployment.kind == "verify" and deployment.state == "aligned"
-        if stands and now >= deployment.switched_at + VERIFY_PATIENCE_MS:
-            catalog = dropped(catalog, deployment, "nobody dropped it")
-    return released(catalog, {v.version for v in idle(catalog) if now >= v.dropped_at})
-
-
-def idle(catalog: Catalog) -> list[Version]:
-    """Retained versions that no deployment on its way brings back."""
-    coming = [d for d in catalog.deployments if d.pending or d.state == "aligned"]
-    wanted = {number for d in coming for number in d.versions()}
-    return [v for v in catalog.versions if v.state == "retained" and v.version not in wanted]
-
-
-def released(catalog: Catalog, numbers: Collection[int], reason: str = "") -> Catalog:
-    """These retained versions are kept no longer, nor the deployments of which nothing is left."""
-    if not numbers:
-        return _ended(catalog)
-    kept = tuple(v for v in catalog.versions if v.version not in numbers)
-    still = {v.stream for v in kept}
-    live = tuple(t for t in catalog.tributaries if t.state != "taking_over" or t.name in still)
-    names = {MAIN, *(t.name for t in live)}
-    rewinds = {stream: count for stream, count in catalog.rewinds.items() if stream in names}
-    return _ended(replace(catalog, versions=kept, tributaries=live, rewinds=rewinds), reason)
-
-
-def _ended(catalog: Catalog, reason: str = "") -> Catalog:
-    """Retained deployments none of whose versions is retained any more are dropped."""
-    retained = {v.version for v in catalog.versions if v.state == "retained"}
-    over = {d.generation for d in catalog.deployments if d.state == "retained" and not d.versions() & retained}
-    if not over:
-        return catalog
-    deployments = tuple(
-        replace(d, state="dropped", reason=reason, config=d.config if len(d.config) <= LONGEST_KEPT else "")
-        if d.generation in over
-        else d
-        for d in catalog.deployments
-    )
-    return replace(catalog, deployments=_pruned(deployments))
-
-
-def _pruned(deployments: tuple[Deployment, ...]) -> tuple[Deployment, ...]:
+def pruned(deployments: tuple[Deployment, ...]) -> tuple[Deployment, ...]:
+    """The deployments without those that have been over for long."""
     ended = [d.generation for d in deployments if d.state in ("dropped", "failed", "cancelled")]
     forgotten = set(ended[:-KEPT_ENDED])
     return tuple(d for d in deployments if d.generation not in forgotten)

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from connector.merge.catalog import Catalog, Deployment, Tributary, failed, with_deployment, with_tributary
+from connector.merge.catalog import Catalog, Deployment, Tributary, with_deployment, with_tributary
+from connector.merge.endings import failed
 
 PLACES = 3  # tributaries that replay at once (rule D2)
 REPLAY_PATIENCE_MS = 10 * 60 * 1000  # the snapshot topics' min.compaction.lag.ms

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connector.merge.catalog import MAIN, Catalog, idle, released
+from connector.merge.catalog import MAIN, Catalog
+from connector.merge.endings import idle, released
 from connector.merge.pending import given_another_start
 from connector.merge.state import Merge, Stream, is_landing
 

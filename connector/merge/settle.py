@@ -6,18 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from connector.definitions.patterns import expanded, is_wildcard
-from connector.merge.catalog import (
-    Catalog,
-    Deployment,
-    Version,
-    aligned,
-    expired,
-    failed,
-    replayed,
-    switched,
-    with_deployment,
-)
+from connector.merge.catalog import Catalog, Deployment, Version, aligned, replayed, switched, with_deployment
 from connector.merge.draft import Draft
+from connector.merge.endings import expired, failed
 from connector.merge.judge import scanned
 from connector.merge.overlay import is_laid, landing, resumed, to_land
 from connector.merge.pending import overdue, started

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from connector.merge.catalog import Catalog, Deployment, Version, failed, taken_over
+from connector.merge.catalog import Catalog, Deployment, Version, taken_over
+from connector.merge.endings import failed
 from connector.merge.state import Evaluated, Merge, RejectedRow
 
 

@@ -15,8 +15,8 @@ import orjson
 from connector.definitions import Evaluator, SyncConfig, check, compile_part
 from connector.deploy.catalog import Catalog, tributary_name
 from connector.deploy.diff import diff
+from connector.deploy.known import deployed
 from connector.deploy.plan import planned
-from connector.deploy.requests import deployed
 from connector.merge.catalog import ReplayEnd
 from connector.merge.state import Evaluated
 from connector.oplog.fold import Fold

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connector.definitions import Options
-from connector.deploy.requests import Moment, decide
+from connector.deploy.decision import Moment
+from connector.deploy.requests import decide
 from connector.merge.catalog import Catalog, Overlay, bounded
 from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge

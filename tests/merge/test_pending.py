@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.deploy.requests import adoptable, deployed
+from connector.deploy.known import adoptable, deployed
 from connector.merge.catalog import Catalog, Tributary
 from connector.merge.pending import PLACES, REPLAY_PATIENCE_MS, overdue, started
 from tests.merge.test_requests import MOMENT, ONE, TWO, active, ask, deploy

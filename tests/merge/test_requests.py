@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from connector.definitions import SyncConfig, check
+from connector.deploy.decision import Decision, Moment
 from connector.deploy.diff import diff
+from connector.deploy.known import adoptable, deployed, retained
 from connector.deploy.plan import planned
-from connector.deploy.requests import Decision, Moment, adoptable, check_plans, decide, deployed, retained
+from connector.deploy.requests import check_plans, decide
 from connector.errors import BadConfig
-from connector.merge.catalog import Catalog, expired, switched
+from connector.merge.catalog import Catalog, switched
+from connector.merge.endings import expired
 from connector.merge.pending import started
 
 ONE = """\

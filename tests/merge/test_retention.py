@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from connector.merge.catalog import expired
 from connector.merge.draft import Draft
+from connector.merge.endings import expired
 from connector.merge.retention import OUTGROWN, Answered, needed_from, relieved
 from connector.merge.state import Merge, Stream
 from tests.builders import catalog, deployment, tributary, version

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from connector.merge.catalog import VERIFY_PATIENCE_MS, Catalog, Comparison, ReplayEnd, bounded, expired, with_tributary
+from connector.merge.catalog import Catalog, Comparison, ReplayEnd, bounded, with_tributary
 from connector.merge.draft import OPS_PER_TRANSACTION
+from connector.merge.endings import VERIFY_PATIENCE_MS, expired
 from connector.merge.pending import REPLAY_PATIENCE_MS, headed
 from tests.builders import (
     TODOS,

@@ -1,0 +1,151 @@
+"""How a deploy becomes a generation of its own: its versions and their numbers, its tributary, its place (rule D2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from connector.definitions import Definition, Options, Part, SyncConfig
+from connector.definitions.stored import stored
+from connector.deploy.decision import Decision, Moment, Request
+from connector.deploy.diff import PartChange
+from connector.deploy.known import pending_deploys, under_way
+from connector.merge.catalog import (
+    Catalog,
+    DeployedDefinition,
+    DeployedPart,
+    Deployment,
+    Overlay,
+    Tributary,
+    Version,
+    added,
+    tributary_name,
+)
+from connector.merge.endings import dropped
+from connector.merge.pending import staged, superseded
+
+
+def begun(
+    catalog: Catalog, request: Request, moment: Moment, config: SyncConfig, changes: Iterable[PartChange]
+) -> Decision:
+    """The deploy begins, in the place of what is pending; or nothing does, where all of it is there already."""
+    generation = catalog.next_generation
+    numbers: dict[tuple[str, str, str], tuple[int, str]] = {}
+    versions: list[Version] = []
+    overlays: list[Overlay] = []
+    for change in changes:
+        if not isinstance(change.part, Part):
+            continue
+        number = change.version
+        if change.kind == "new" or number is None:
+            number = catalog.next_version + len(versions)
+            versions.append(_version(change.part, number, config.evaluation, tributary_name(generation)))
+        elif change.kind == "reevaluated":
+            overlays.append(Overlay(catalog.next_version + len(versions), number))
+            anew = _version(change.part, overlays[-1].shadow, config.evaluation, tributary_name(generation))
+            versions.append(replace(anew, state="throwaway"))
+        numbers[change.part.definition, change.part.kind, change.part.label] = (number, change.reason)
+    definitions = tuple(_definition(d, config.options, numbers) for d in config.definitions)
+    active, on_their_way = catalog.active, pending_deploys(catalog)
+    for one in on_their_way:
+        if one.evaluation == config.evaluation and _same(one.definitions, definitions):
+            return Decision("unchanged", "the pending deployment has all of it", one.generation, catalog)
+    if active is not None and not overlays and _same(active.definitions, definitions):
+        if not on_their_way:
+            return Decision("unchanged", "the active deployment has all of it", active.generation, catalog)
+        return Decision("accepted", "", active.generation, _in_place_of(catalog, active.generation, frozenset()))
+    deployment = new_deployment(generation, request, moment, config.evaluation, definitions)
+    tributary = replace(new_tributary(generation, versions, request), overlays=tuple(overlays)) if versions else None
+    catalog = _in_place_of(catalog, generation, deployment.versions())
+    return Decision("accepted", "", generation, staged(added(catalog, deployment, versions, tributary), generation))
+
+
+def _in_place_of(catalog: Catalog, generation: int, wanted: frozenset[int]) -> Catalog:
+    """The catalog in which nothing is pending but what this generation wants of it."""
+    for deployment in under_way(catalog):
+        if deployment.kind == "deploy":
+            catalog = superseded(catalog, deployment, generation, wanted)
+        else:
+            catalog = dropped(catalog, deployment, "a deploy came")
+    return catalog
+
+
+def _version(part: Part, number: int, evaluation: str, stream: str) -> Version:
+    return Version(
+        version=number,
+        kind=part.kind,
+        definition=part.definition,
+        label=part.label,
+        canonical=part.canonical,
+        plan=json.dumps(part.plan, separators=(",", ":"), ensure_ascii=False),
+        evaluation=evaluation,
+        tables=tuple(part.tables),
+        state="pending",
+        stream=stream,
+        dropped_at=0,
+    )
+
+
+def _definition(
+    definition: Definition, options: Options, numbers: Mapping[tuple[str, str, str], tuple[int, str]]
+) -> DeployedDefinition:
+    parts = []
+    for part in definition.parts:
+        number, reason = numbers[part.definition, part.kind, part.label]
+        parts.append(DeployedPart(kind=part.kind, label=part.label, version=number, reason=reason))
+    return DeployedDefinition(definition.name, definition.priority, stored(definition, options), tuple(parts))
+
+
+def _same(one: Iterable[DeployedDefinition], other: Iterable[DeployedDefinition]) -> bool:
+    """The same definitions in any order, whatever was once the reason for their versions."""
+    return _essence(one) == _essence(other)
+
+
+def _essence(definitions: Iterable[DeployedDefinition]) -> list[tuple[object, ...]]:
+    return sorted(
+        (d.name, d.priority, d.queriers, tuple((p.kind, p.label, p.version) for p in d.parts)) for d in definitions
+    )
+
+
+def new_deployment(
+    generation: int,
+    request: Request,
+    moment: Moment,
+    evaluation: str,
+    definitions: tuple[DeployedDefinition, ...],
+) -> Deployment:
+    """As it stands in the catalog from its first commit on."""
+    return Deployment(
+        generation=generation,
+        kind=request["kind"],
+        state="replaying",
+        config=request["config"],
+        path=request["path"],
+        evaluation=evaluation,
+        requested_at=moment.now,
+        switched_at=0,
+        position=0,
+        commit=0,
+        reason="",
+        comparisons=(),
+        definitions=definitions,
+        planned=request["planned"],
+        estimate=request.get("estimate", ""),
+    )
+
+
+def new_tributary(generation: int, versions: Iterable[Version], request: Request) -> Tributary:
+    """Queued: it begins with the commit in which there is a place for it, at once if there is one."""
+    return Tributary(
+        name=tributary_name(generation),
+        generation=generation,
+        versions=tuple(v.version for v in versions),
+        state="queued",
+        start=0,
+        start_offset=0,
+        ends=(),
+        bounded=False,
+        head=None,
+        max_rate=request.get("max_rate", 0),
+    )

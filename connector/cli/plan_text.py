@@ -49,6 +49,8 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield f"plan against generation {plan.base}" if plan.base else "plan: first deploy"
     if plan.supersedes:
         yield f"takes the place of generation {plan.supersedes}, which is pending; what both want goes on"
+    if plan.follows:
+        yield f"generation {plan.follows}, which is pending, has all of it: a deploy follows that one"
     yield ""
     lines = table_lines(plan)
     rows = [HEADINGS, *(_cells(plan, line) for line in lines)]

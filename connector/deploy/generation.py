@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from connector.definitions import Definition, Options, Part, SyncConfig
 from connector.definitions.stored import stored
@@ -26,11 +26,47 @@ from connector.merge.endings import dropped
 from connector.merge.pending import staged, superseded
 
 
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """What a deploy would bring: its definitions, and the versions and overlays that are not there yet."""
+
+    definitions: tuple[DeployedDefinition, ...]
+    versions: tuple[Version, ...]
+    overlays: tuple[Overlay, ...]
+
+
 def begun(
     catalog: Catalog, request: Request, moment: Moment, config: SyncConfig, changes: Iterable[PartChange]
 ) -> Decision:
     """The deploy begins, in the place of what is pending; or nothing does, where all of it is there already."""
-    generation = catalog.next_generation
+    generation, active = catalog.next_generation, catalog.active
+    new = _newcomer(catalog, config, changes)
+    if (same := _followed(catalog, config, new)) is not None:
+        return Decision("unchanged", "the pending deployment has all of it", same.generation, catalog)
+    if active is not None and not new.overlays and _same(active.definitions, new.definitions):
+        if not pending_deploys(catalog):
+            return Decision("unchanged", "the active deployment has all of it", active.generation, catalog)
+        return Decision("accepted", "", active.generation, _in_place_of(catalog, active.generation, frozenset()))
+    deployment = new_deployment(generation, request, moment, config.evaluation, new.definitions)
+    tributary = None
+    if new.versions:
+        tributary = replace(new_tributary(generation, new.versions, request), overlays=new.overlays)
+    catalog = _in_place_of(catalog, generation, deployment.versions())
+    return Decision("accepted", "", generation, staged(added(catalog, deployment, new.versions, tributary), generation))
+
+
+def followed(catalog: Catalog, config: SyncConfig, changes: Iterable[PartChange]) -> Deployment | None:
+    """The pending deploy that has all of it already: another of the same is answered with it."""
+    return _followed(catalog, config, _newcomer(catalog, config, changes))
+
+
+def _followed(catalog: Catalog, config: SyncConfig, new: Newcomer) -> Deployment | None:
+    mine = (d for d in pending_deploys(catalog) if d.evaluation == config.evaluation)
+    return next((d for d in mine if _same(d.definitions, new.definitions)), None)
+
+
+def _newcomer(catalog: Catalog, config: SyncConfig, changes: Iterable[PartChange]) -> Newcomer:
+    stream = tributary_name(catalog.next_generation)
     numbers: dict[tuple[str, str, str], tuple[int, str]] = {}
     versions: list[Version] = []
     overlays: list[Overlay] = []
@@ -40,25 +76,14 @@ def begun(
         number = change.version
         if change.kind == "new" or number is None:
             number = catalog.next_version + len(versions)
-            versions.append(_version(change.part, number, config.evaluation, tributary_name(generation)))
+            versions.append(_version(change.part, number, config.evaluation, stream))
         elif change.kind == "reevaluated":
             overlays.append(Overlay(catalog.next_version + len(versions), number))
-            anew = _version(change.part, overlays[-1].shadow, config.evaluation, tributary_name(generation))
+            anew = _version(change.part, overlays[-1].shadow, config.evaluation, stream)
             versions.append(replace(anew, state="throwaway"))
         numbers[change.part.definition, change.part.kind, change.part.label] = (number, change.reason)
     definitions = tuple(_definition(d, config.options, numbers) for d in config.definitions)
-    active, on_their_way = catalog.active, pending_deploys(catalog)
-    for one in on_their_way:
-        if one.evaluation == config.evaluation and _same(one.definitions, definitions):
-            return Decision("unchanged", "the pending deployment has all of it", one.generation, catalog)
-    if active is not None and not overlays and _same(active.definitions, definitions):
-        if not on_their_way:
-            return Decision("unchanged", "the active deployment has all of it", active.generation, catalog)
-        return Decision("accepted", "", active.generation, _in_place_of(catalog, active.generation, frozenset()))
-    deployment = new_deployment(generation, request, moment, config.evaluation, definitions)
-    tributary = replace(new_tributary(generation, versions, request), overlays=tuple(overlays)) if versions else None
-    catalog = _in_place_of(catalog, generation, deployment.versions())
-    return Decision("accepted", "", generation, staged(added(catalog, deployment, versions, tributary), generation))
+    return Newcomer(definitions, tuple(versions), tuple(overlays))
 
 
 def _in_place_of(catalog: Catalog, generation: int, wanted: frozenset[int]) -> Catalog:

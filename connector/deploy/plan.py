@@ -59,7 +59,7 @@ class SourceRead:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A deploy before it happens. `base` is the active generation (0: none); `supersedes` is the
-    generation of the pending deploy that it takes the place of (0: none)."""
+    generation of the pending deploy that it takes the place of, `follows` of the one that has all of it (0: none)."""
 
     base: int
     changes: tuple[PartChange, ...]
@@ -68,6 +68,7 @@ class Plan:
     rate: Rate
     same_text: bool
     supersedes: int = 0
+    follows: int = 0
     max_rate: int = 0  # rows/s; 0: no limit
     reads: tuple[SourceRead, ...] = ()
 
@@ -75,7 +76,7 @@ class Plan:
     def nothing_to_do(self) -> bool:
         """True where the config's text is deployed already and no other one is on its way."""
         kept = all(change.kind == "unchanged" for change in self.changes)
-        return self.same_text and not self.supersedes and kept and not self.captures
+        return self.same_text and not (self.supersedes or self.follows) and kept and not self.captures
 
     @property
     def captures(self) -> list[str]:
@@ -130,6 +131,7 @@ class Plan:
             "base": self.base,
             "changes": not self.nothing_to_do,
             "supersedes": self.supersedes or None,
+            "follows": self.follows or None,
             "parts": [self._part_json(change) for change in self.changes],
             "replay": {
                 "tables": [{"table": s.table, "rows": s.rows, "bytes": s.bytes} for s in self.replays],
@@ -168,6 +170,7 @@ def make_plan(
     pending: Sequence[Deployed] = (),
     retained: Sequence[Deployed] = (),
     supersedes: int = 0,
+    follows: int = 0,
     reads: Sequence[SourceRead] = (),
     rate: Rate = GUESSED,
     max_rate: int = 0,
@@ -185,7 +188,8 @@ def make_plan(
         downloads=tuple(_downloads(changes, counts)),
         rate=rate.limited(max_rate),
         same_text=same_text,
-        supersedes=supersedes,
+        supersedes=supersedes if supersedes != follows else 0,
+        follows=follows,
         max_rate=max_rate,
         reads=tuple(reads),
     )

@@ -59,6 +59,14 @@ def test_nothing_to_do_is_said_below_the_unchanged_parts() -> None:
     assert told[-1] == "nothing to do"
 
 
+def test_a_deploy_on_its_way_is_followed_where_it_is_the_same_and_else_loses_its_place() -> None:
+    told = list(plan_lines(plan({"lists": LISTS}, {"lists": NOTES}, supersedes=2, follows=2)))
+    assert told[1] == "generation 2, which is pending, has all of it: a deploy follows that one"
+    assert not any("takes the place" in line for line in told)
+    told = list(plan_lines(plan({"lists": LISTS}, {"lists": NOTES}, supersedes=2)))
+    assert told[1] == "takes the place of generation 2, which is pending; what both want goes on"
+
+
 def test_a_limit_makes_the_replay_longer_and_is_no_measurement() -> None:
     made = plan({}, {"lists": LISTS}, max_rate=100)
     assert (made.seconds, made.estimate()["max_rate"]) == (50.0, 100)

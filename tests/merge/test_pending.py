@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from connector.deploy.known import adoptable, deployed
+import pytest
+
+from connector.deploy.diff import diff
+from connector.deploy.generation import followed
+from connector.deploy.known import adoptable, deployed, retained
 from connector.merge.catalog import Catalog, Tributary
 from connector.merge.pending import PLACES, REPLAY_PATIENCE_MS, overdue, started
-from tests.merge.test_requests import MOMENT, ONE, TWO, active, ask, deploy
+from tests.merge.test_requests import MOMENT, ONE, TWO, active, ask, config_of, deploy
 
 THREE = f"""{TWO}\
   texts:
@@ -55,6 +59,25 @@ def test_a_deploy_adopts_what_the_pending_one_replays_less_what_it_does_not_want
     assert states(after) == {1: "active", 2: "dropped", 3: "replaying"}
     assert [d.reason for d in after.deployments if d.generation == 2] == ["superseded by generation 3"]
     assert deployed(after) == deployed(pending), "the active deployment is as it was (law 10)"
+
+
+@pytest.mark.parametrize("text", [THREE, f"config:\n  edition: 2\n{ONE}"])
+def test_a_plan_knows_a_pending_deploy_that_has_all_of_it(text: str) -> None:
+    """As the merge answers it; another text of the same definitions too."""
+    pending = deploying(text, active(ONE))
+    for same in (text, f"# again\n{text}"):
+        assert (deploy(pending, same).outcome, deploy(pending, same).catalog) == ("unchanged", pending)
+        assert follows(pending, same) == 2
+    assert follows(pending, MINE_ONLY) is None
+    assert follows(pending, ONE) is None
+    assert follows(active(text), text) is None, "it is pending no more"
+
+
+def follows(catalog: Catalog, text: str) -> int | None:
+    config = config_of(text)
+    changes = diff(deployed(catalog), config, pending=adoptable(catalog), retained=retained(catalog, MOMENT.standing))
+    found = followed(catalog, config, changes)
+    return found.generation if found is not None else None
 
 
 def test_an_adopted_replay_keeps_what_it_has() -> None:

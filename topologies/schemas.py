@@ -16,7 +16,7 @@ from topologies.topics import Topics
 
 _T = TypeVar("_T")
 
-BROKER_PATIENCE = 8.0  # seconds; a command has said within ten that the broker is away
+BROKER_PATIENCE = 6.0  # seconds; a command has said within ten that the broker is away
 
 
 class Schemas:

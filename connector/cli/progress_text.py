@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ from connector.cli.columns import aligned, seconds_text
 
 BAR = 20  # characters
 EVERY = 1.0  # seconds between two lines where nothing can be drawn again
+CUT, WHOLE = "\x1b[?7l", "\x1b[?7h"  # a line that is wider than the terminal is cut, or goes on below
 
 
 def progress_lines(pending: dict[str, Any]) -> list[str]:
@@ -51,10 +53,22 @@ class Screen:
     def draw(self, lines: Sequence[str]) -> None:
         """Show these lines now; where nothing can be drawn again the first one and what it waits for."""
         if self._terminal:
+            shown = self._fitting(lines)
             up = f"\x1b[{self._height}F" if self._height else ""
-            self._out.write(up + "\x1b[J" + "".join(f"{line}\n" for line in lines))
-            self._height = len(lines)
+            drawn = "".join(f"{line}\x1b[K\n" for line in shown)
+            self._out.write(f"{up}{CUT}{drawn}{WHOLE}\x1b[J")
+            self._height = len(shown)
         elif time.monotonic() - self._drawn >= EVERY:
             self._drawn = time.monotonic()
             self._out.write("; ".join([lines[0], *(line.strip() for line in lines if "waits:" in line)]) + "\n")
         self._out.flush()
+
+    def _fitting(self, lines: Sequence[str]) -> Sequence[str]:
+        """As many as the terminal has room for: what has scrolled away cannot be drawn over."""
+        try:
+            room = os.get_terminal_size(self._out.fileno()).lines - 1
+        except (OSError, ValueError):  # it has no size
+            return lines
+        if room <= 0 or len(lines) <= room:
+            return lines
+        return [*lines[: room - 1], f"… and {len(lines) - room + 1} more lines"]

@@ -11,7 +11,7 @@ from connector import settings
 from connector.cli.deploy import carry_out
 from connector.cli.planning import ConfigFile
 from connector.definitions import check
-from connector.deploy.catalog import Catalog, Deployment
+from connector.deploy.catalog import Catalog
 from connector.errors import RequestRefused
 from topologies.observe import observe
 
@@ -34,8 +34,7 @@ def chosen(catalog: Catalog, generation: int | None) -> ConfigFile:
     before = [d for d in catalog.deployments if d.kind == "deploy" and d.switched_at and d.state != "active"]
     wanted = [d for d in before if generation in (None, d.generation)]
     if not wanted:
-        what = "no deployment was active before" if generation is None else f"generation {generation} is none of them"
-        raise RequestRefused(f"{what}{_known(before)}", hint="`syncline history` lists what there was")
+        raise RequestRefused(_why_none(catalog, generation), hint="`syncline history` lists what there was")
     deployment = max(wanted, key=lambda d: (d.switched_at, d.generation))
     checked = check(deployment.config, path=deployment.path)
     if checked.config is None:
@@ -45,5 +44,11 @@ def chosen(catalog: Catalog, generation: int | None) -> ConfigFile:
     return ConfigFile(deployment.path, deployment.config, checked.config)
 
 
-def _known(before: list[Deployment]) -> str:
-    return f": {', '.join(str(d.generation) for d in before)}" if before else ""
+def _why_none(catalog: Catalog, generation: int | None) -> str:
+    if generation is None:
+        return "no deployment was active before"
+    deployment = catalog.deployment(generation)
+    if deployment is None or deployment.kind != "deploy":
+        return f"generation {generation} is not known"
+    active = deployment.state == "active"
+    return f"generation {generation} {'is the active one' if active else 'never was active'}"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import termios
 from dataclasses import replace
 from typing import Any
 
@@ -106,8 +111,26 @@ def test_a_terminal_is_drawn_over_and_a_file_gets_a_line_now_and_then() -> None:
         screen = Screen(out)
         screen.draw(["one", "  part", "  waits: a table"])
         screen.draw(["two"])
-    assert terminal.getvalue() == "\x1b[Jone\n  part\n  waits: a table\n\x1b[3F\x1b[Jtwo\n"
+    first, second = terminal.getvalue().split("\x1b[3F")
+    assert first == "\x1b[?7lone\x1b[K\n  part\x1b[K\n  waits: a table\x1b[K\n\x1b[?7h\x1b[J"
+    assert second == "\x1b[?7ltwo\x1b[K\n\x1b[?7h\x1b[J"
     assert file.getvalue().startswith("one; waits: a table\n")
+
+
+def test_what_a_terminal_has_no_room_for_is_not_drawn() -> None:
+    """It would scroll away, and be drawn once more each second."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 4, 20, 0, 0))
+    with os.fdopen(theirs, "w") as terminal:
+        Screen(terminal).draw([f"line {number}" for number in range(9)])
+        drawn = os.read(ours, 1000).decode()
+    os.close(ours)
+    assert [line.split("\x1b[K")[0] for line in drawn.splitlines()][:3] == [
+        "\x1b[?7lline 0",
+        "line 1",
+        "… and 7 more lines",
+    ]
+    assert drawn.count("\n") == 3
 
 
 @pytest.mark.parametrize(("ops", "moved", "told"), [(0, 0, "0"), (7, 3, "7 (3 batches of changes came meanwhile)")])

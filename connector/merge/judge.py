@@ -101,8 +101,12 @@ def _judge_tributary(state: Merge, tributary: Tributary, record: Evaluated) -> V
 
 def _to_look(state: Merge, tributary: Tributary, record: Evaluated) -> bool:
     """What is exposed is stopped before a record, and all of a definition at one position: so main takes none before
-    the tributaries' records of that position are known (rule T2)."""
-    return tributary.state == "taking_over" and state.looked.get(tributary.name, 0) < record["position"]
+    the tributaries' records of that position are known, and are looked at where all stand level (rule T2)."""
+    return (
+        tributary.state == "taking_over"
+        and state.looked.get(tributary.name, 0) < record["position"]
+        and all(state.versions[v.version].position == state.main.position for v in state.catalog.advancing())
+    )
 
 
 def scanned(state: Merge, tributary: Tributary) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from connector.merge.catalog import DeployedDefinition, DeployedPart, Overlay
 from connector.merge.state import Evaluated, RejectedRow, standing
@@ -237,6 +240,45 @@ def test_a_definition_split_between_tributaries_stops_at_one_position(
     assert stopped(desk) == [(1, 1), (2, 1)]
     assert [op["position"] for op in desk.oplogs[1]] == [1]
     assert (desk.commits[-1]["position"], desk.commits[-1]["exposed"]) == (3, True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    moved=st.integers(1, 5),
+    bad=st.tuples(st.integers(1, 3), st.integers(1, 4)),
+    arrivals=st.lists(st.sampled_from(["main", "t2", "t3"]), max_size=12),
+    crashes=st.lists(st.sampled_from([None, "before", "after"]), max_size=12),
+)
+def test_whoever_delivers_it_and_when_a_definition_stops_at_one_position(
+    moved: int, bad: tuple[int, int], arrivals: list[str], crashes: list[str | None]
+) -> None:
+    """Version 1 is main's, 2 and 3 are taken over by it at position `moved`; one of them has a bad row somewhere."""
+    desk = taking_over(parts={"x": (1, 2, 3), "y": (4,)}, streams={2: "t2", 3: "t3"}, none_for=frozenset("x"))
+    coming = {
+        "main": [of_main(n, (1, 2, 3) if n >= moved else (1,), bad) for n in range(1, 5)],
+        "t2": [of_one(2, n, "t2", bad=(2, n) == bad) for n in range(1, 5)],
+        "t3": [of_one(3, n, "t3", bad=(3, n) == bad) for n in range(1, 5)],
+    }
+    after = itertools.chain(crashes, itertools.repeat(None))
+    for stream in [*arrivals, *(name for name in coming for _ in range(4))]:
+        if coming[stream]:
+            desk.feed(coming[stream].pop(0))
+        desk.round(crash=next(after))
+    desk.run()
+    assert stopped(desk) == [(number, bad[1] - 1) for number in (1, 2, 3)]
+    assert [op["position"] for op in desk.oplogs[4]] == [1, 2, 3, 4]
+    for number in (1, 2, 3):
+        assert [op["position"] for op in desk.oplogs.get(number, [])] == list(range(1, bad[1]))
+    assert (desk.commits[-1]["position"], desk.commits[-1]["exposed"]) == (4, True)
+
+
+def of_main(position: int, numbers: tuple[int, ...], bad: tuple[int, int]) -> Evaluated:
+    """What main says of these and of version 4."""
+    answered = [*numbers, 4]
+    good = {n: everywhere for n in answered if (n, position) != bad}
+    table = table_of({source_key("a"): row("a", text=str(position))}, good) | {"versions": answered}
+    rows = [rejected(n, "a") for n in answered if (n, position) == bad]
+    return evaluated(position, [table], versions=answered, rejected=rows)  # type: ignore[list-item]
 
 
 def test_what_a_tributary_says_in_parts_is_looked_at_whole() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from connector.deploy.requests import decide
 from connector.merge.catalog import Catalog, Overlay, bounded
 from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge
-from connector.merge.pending import headed
+from connector.merge.pending import headed, superseded
 from connector.merge.settle import finish, settle
 from connector.merge.state import Evaluated
 from connector.merge.translate import translated
@@ -328,6 +329,41 @@ def test_a_deploy_lays_what_it_evaluates_anew_and_then_switches(at: int, crash: 
     assert (desk.commits[-1]["position"], desk.commits[-1]["exposed"]) == (3, True)
     assert desk.catalog.tributaries == ()
     assert compare({TODOS: {**NEW, **rows_of(late="x", later="x")}}, both, desk.folded()) == []
+
+
+def test_a_deploy_in_anothers_place_keeps_its_replay_and_evaluates_anew_once_more() -> None:
+    """Rules D2, D6: of the pending one the new version stays with what is replayed of it; its shadow goes."""
+    desk = reevaluating(OLD, NEW)
+    taken = superseded(desk.catalog, desk.catalog.deployments[1], 3, {1, 4})
+    assert [(t.name, t.generation, t.versions, t.overlays) for t in taken.tributaries] == [("t2", 3, (4,), ())]
+    assert [v.version for v in taken.versions] == [1, 2, 4]
+    shadow = version(5, evaluation="other", plan="newer", state="throwaway", stream="t3")
+    ready: dict[str, Any] = {"state": "catching_up", "bounded": True, "ends": ends(10), "head": 0}
+    third = tributary(3, [5], overlays=(Overlay(5, 1),), **ready)
+    desk.state = desk.state.with_catalog(
+        replace(
+            taken,
+            next_version=6,
+            next_generation=4,
+            versions=(*taken.versions, shadow),
+            deployments=(*taken.deployments, deployment(3, [1, 4], state="catching_up")),
+            tributaries=(*taken.tributaries, third),
+        )
+    )
+    fields: dict[str, Any] = {"stream": "t3", "evaluation": "other"}
+    desk.feed(builders.evaluated(0, [table_of(NEW, {5: by_owner})], replay=scan(0, 10, done=True), **fields))
+    desk.feed(builders.evaluated(1, [table_of({}, {5: by_owner})], **fields))
+    desk.run()
+    active = desk.catalog.active
+    assert active is not None
+    assert active.generation == 3
+    assert [(v.version, v.state, v.stream) for v in desk.catalog.versions] == [
+        (1, "exposed", "t3"),
+        (2, "retained", "main"),
+        (4, "exposed", "t2"),
+    ]
+    assert desk.catalog.versions[0].plan == "newer"
+    assert compare({TODOS: NEW}, {1: by_owner, 4: everywhere}, desk.folded(exposed=True)) == []
 
 
 def test_a_repair_mends_what_is_live_while_it_goes_on() -> None:

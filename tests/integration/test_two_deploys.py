@@ -12,8 +12,11 @@ from threading import Barrier, BrokenBarrierError, Thread
 
 import pytest
 
+from connector.errors import Unavailable
 from tests.worlds import Source
+from topologies import database
 from topologies.capture import capture
+from topologies.database import alone
 
 pytestmark = pytest.mark.stack
 PUBLICATION = "by_hand"
@@ -87,3 +90,14 @@ def test_neither_takes_back_what_the_other_has_added(source: Source) -> None:
         for done in [machines.submit(capture, settings, [table], lambda: None, print) for table in tables]:
             done.result(60)
         assert set(connect.config["table.include.list"].split(",")) == {"public.todos", r"public\.a", r"public\.b"}
+
+
+def test_one_that_hangs_meanwhile_is_told_of(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCK_PATIENCE", 1)
+    with alone(source.settings, "it"):
+        with pytest.raises(Unavailable, match="another process has been changing it"), alone(source.settings, "it"):
+            raise AssertionError("two at once")
+        with alone(source.settings, "another"):
+            pass
+    with alone(source.settings, "it"):
+        pass

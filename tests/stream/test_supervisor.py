@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from connector.settings import load
@@ -67,6 +68,7 @@ def test_a_tributary_that_is_slow_to_end_keeps_no_dead_worker_waiting(run: Run) 
     left = run.state / "faust" / "t2"
     left.mkdir(parents=True)
     os.kill(slow, signal.SIGSTOP)
+    until(lambda: psutil.Process(slow).status() == psutil.STATUS_STOPPED)  # else SIGTERM may overtake it
     run.supervisor.match(WITHOUT, 1.0)
     os.kill(main, signal.SIGKILL)
     run.look_until("stream: killed by signal 9", 1.0)

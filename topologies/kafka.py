@@ -165,6 +165,11 @@ def watermarks(reader: Consumer, topic: str, partition: int = 0, *, timeout: flo
             time.sleep(0.1)
 
 
+def locate(reader: Consumer, topic: str) -> None:
+    """Have the reader know who leads the topic: of one that is new to it, it looks for that only once a second."""
+    reader.list_topics(topic, timeout=PATIENCE)
+
+
 def uncommitted_ends(
     settings: Settings, topic: str, partitions: Iterable[int] = (0,), *, timeout: float = PATIENCE
 ) -> dict[int, int]:

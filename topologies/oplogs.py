@@ -101,7 +101,9 @@ class CommittedOps:
         """Up to `count` ops from offset `start` on and before `end`, each with the offset behind it; none where
         none has come within a while."""
         if self._at != (version, start):
-            self._reader.assign([TopicPartition(self._topics.oplog(version), 0, start)])
+            topic = self._topics.oplog(version)
+            kafka.locate(self._reader, topic)
+            self._reader.assign([TopicPartition(topic, 0, start)])
         found = []
         for message in self._reader.consume(count, timeout=READ_PATIENCE):
             error = message.error()

@@ -188,6 +188,7 @@ class Replay:
         """
         topic = self._names.snapshot(end.table)
         position = self._taken(end)
+        self._patiently(lambda: kafka.locate(self._reader, topic))
         self._reader.assign([TopicPartition(topic, end.partition, position)])
         start = position
         while True:

@@ -20,6 +20,7 @@ from tests.integration.sequencing import connect_call
 from tests.integration.test_pipeline import versions
 from tests.integration.world import CONFIG, TABLES, expected, fill
 from tests.worlds import Source
+from topologies import kafka
 
 pytestmark = pytest.mark.stack
 ROWS = 20_000
@@ -141,6 +142,44 @@ def test_rows_in_flight_while_the_table_is_captured(source: Source, pipeline: Pi
     assert {part: len(pipeline.ops(after[part])) for part in written} == written, "law 1: not one op"
     first, shown = next(at_each_checkpoint(pipeline, after["notes", "notes"]))
     assert len(shown["[]"]) > ROWS * 0.9, f"exposed at {first['position']} before it was complete"
+    assert pipeline.ok("verify")["equal"]
+
+
+def arrived(pipeline: Pipeline) -> int:
+    """Records of the notes that the connector has written."""
+    topic = f"{pipeline.settings.topic_prefix}.public.notes"
+    if not kafka.topic_exists(pipeline.settings, topic):
+        return 0
+    return sum(kafka.uncommitted_ends(pipeline.settings, topic, range(4)).values())
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("victim", ["connect", "task", "sequence", "merge", "stream"])
+def test_disturbed_in_the_middle_of_the_read(source: Source, stack: Any, pipeline: Pipeline, victim: str) -> None:
+    """Whoever is killed while the connector reads the table: in the end it is whole, and exposed whole."""
+    source.sql(NOTES)
+    source.sql("INSERT INTO notes SELECT g, 'note ' || g, 0 FROM generate_series(10000001, 10030000) g; ANALYZE notes")
+    writer = NotesWriter(source)
+    writer.start()
+    deploy = deploying(pipeline)
+    try:
+        assert eventually(lambda: arrived(pipeline) > ROWS / 2 and arrived(pipeline)) < ROWS * 2, "not in the middle"
+        if victim == "connect":
+            stack.kill("connect")
+        elif victim == "task":
+            connect_call(source.settings, "POST", "/restart?includeTasks=true")
+        else:
+            assert pipeline.send(victim, signal.SIGKILL)
+        stack.heal()
+        _, said = deploy.communicate(timeout=300)
+    finally:
+        deploy.kill()
+        writer.finish()
+    assert deploy.returncode == 0, said
+    wanted = notes_of(source)
+    eventually(lambda: pipeline.buckets()[("notes", "[]")] == wanted, what="the notes as in the database")
+    first, shown = next(at_each_checkpoint(pipeline, versions(pipeline)["notes", "notes"]))
+    assert len(shown["[]"]) > ROWS * 2, f"exposed at {first['position']} before it was complete"
     assert pipeline.ok("verify")["equal"]
 
 

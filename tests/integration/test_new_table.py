@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from connector.deploy.connector import signal_topic
 from tests.integration.pipeline import Pipeline, at_each_checkpoint, eventually
 from tests.integration.sequencing import connect_call
 from tests.integration.test_pipeline import versions
@@ -153,8 +155,16 @@ def arrived(pipeline: Pipeline) -> int:
     return sum(kafka.uncommitted_ends(pipeline.settings, topic, range(4)).values())
 
 
+def pause(pipeline: Pipeline) -> None:
+    """Nothing more is heard of the read, until the sequencer has the connector go on."""
+    value = json.dumps({"id": "pause", "type": "pause-snapshot", "data": {"type": "INCREMENTAL"}})
+    writer = kafka.producer(pipeline.settings)
+    writer.produce(signal_topic(pipeline.settings), value.encode(), pipeline.settings.topic_prefix, 0)
+    assert writer.flush(30) == 0
+
+
 @pytest.mark.soak
-@pytest.mark.parametrize("victim", ["connect", "task", "sequence", "merge", "stream"])
+@pytest.mark.parametrize("victim", ["connect", "task", "silence", "sequence", "merge", "stream"])
 def test_disturbed_in_the_middle_of_the_read(source: Source, stack: Any, pipeline: Pipeline, victim: str) -> None:
     """Whoever is killed while the connector reads the table: in the end it is whole, and exposed whole."""
     source.sql(NOTES)
@@ -168,6 +178,8 @@ def test_disturbed_in_the_middle_of_the_read(source: Source, stack: Any, pipelin
             stack.kill("connect")
         elif victim == "task":
             connect_call(source.settings, "POST", "/restart?includeTasks=true")
+        elif victim == "silence":
+            pause(pipeline)
         else:
             assert pipeline.send(victim, signal.SIGKILL)
         stack.heal()

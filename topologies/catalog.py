@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from connector.deploy.catalog import Catalog
 from connector.errors import Gap, RequestRefused, Unavailable
@@ -80,17 +80,25 @@ def _newest(settings: Settings, codec: Codec | None, topic: str) -> dict[str, An
     return (codec or _codec(settings)).decode(message.value() or b"") if message is not None else None
 
 
+def _newest_of(settings: Settings, topic: str) -> tuple[Message | None, int]:
+    """The newest record of a topic, and its first offset."""
+    reader = kafka.consumer(settings)
+    try:
+        return kafka.last_record(reader, topic), kafka.watermarks(reader, topic)[0]
+    finally:
+        reader.close()
+
+
 class Followed:
     """The newest record of a one-partition topic, kept up to date by whoever calls `newest` now and then."""
 
     def __init__(self, settings: Settings, codec: Codec, topic: str) -> None:
         self._codec = codec
         self._topic = topic
-        self._reader = kafka.consumer(settings)
-        message = kafka.last_record(self._reader, topic)
+        message, low = _newest_of(settings, topic)
         self._record = codec.decode(message.value() or b"") if message is not None else None
         start = (message.offset() or 0) + 1 if message is not None else 0
-        low, _ = kafka.watermarks(self._reader, topic)
+        self._reader = kafka.follower(settings)
         self._reader.assign([TopicPartition(topic, 0, max(low, start))])
 
     def newest(self, timeout: float = 0.0) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ class Input:
         self.hole = Hole()
         self._codec = codec
         self._topic = topic
-        self._reader = kafka.consumer(settings)
+        self._reader = kafka.follower(settings)
         self._reader.assign([TopicPartition(topic, 0, offset)])
         self._ahead: Ahead | None = None
 

@@ -54,6 +54,15 @@ def consumer(settings: Settings, **conf: object) -> Consumer:
     )
 
 
+def follower(settings: Settings, wait_ms: int = 500) -> Consumer:
+    """A reader that stays at the end of what it is given once.
+
+    The broker answers its fetch at the next record, or after `wait_ms`, so that an idle topic costs next to nothing.
+    What is to be read up to an end takes `consumer`: it is told of the end only when a fetch comes back empty.
+    """
+    return consumer(settings, **{"fetch.wait.max.ms": wait_ms})
+
+
 def producer(settings: Settings, **conf: object) -> Producer:
     """An idempotent writer."""
     return Producer(

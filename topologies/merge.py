@@ -45,7 +45,9 @@ from topologies.schemas import Schemas
 from topologies.topics import Topics
 
 LIVE = 0.04  # seconds that a draft with changes of main may grow while more comes
-BULK = 0.25  # seconds that a draft of replayed rows alone may grow
+BULK = 0.25  # seconds that a draft of replayed rows alone may grow where main has been still for a while
+BESIDE = 0.08  # seconds that it may grow where a change of main may come any moment, and would wait for its commit
+STILL = 1.0  # seconds without a change of main
 IDLE = 0.02  # seconds to wait for main where nothing else is under way
 
 log = logging.getLogger("merge")
@@ -76,6 +78,7 @@ class Process:
         self._requests = self._request_reader()
         self._inputs: dict[str, Input] = {}
         self._laying: tuple[Laying, CommittedOps] | None = None
+        self._live_at = 0.0
         self._wait = 0.0
         self.stopping = False
 
@@ -127,16 +130,19 @@ class Process:
         Each tributary gets one step a draft even where main never pauses.
         """
         started = time.monotonic()
+        bulk = BULK if started > self._live_at + STILL else BESIDE
         others = [i for name, i in self._inputs.items() if name != MAIN]
         stepped = False
         live = moved = self._step(draft, MAIN, self._wait)
-        while moved and not draft.full and time.monotonic() - started < (LIVE if live else BULK):
+        while moved and not draft.full and time.monotonic() - started < (LIVE if live else bulk):
             moved = self._step(draft, MAIN)
             live = live or moved
             if not moved:
                 moved = stepped = any([self._step(draft, i.stream) for i in others])
         if not stepped and not draft.full:
             stepped = any([self._step(draft, i.stream) for i in others])
+        if live:
+            self._live_at = time.monotonic()
         self._wait = 0.0 if draft.changed else (IDLE / 4 if others else IDLE)
 
     def _step(self, draft: Draft, stream: str, timeout: float = 0.0) -> bool:
@@ -225,7 +231,7 @@ class Process:
                 self._inputs[name] = Input(self._settings, self._codec, name, topic, stream.evaluated_offset)
 
     def _request_reader(self) -> Consumer:
-        reader = kafka.consumer(self._settings)
+        reader = kafka.follower(self._settings)
         low, _ = kafka.watermarks(reader, self._topics.requests)
         reader.assign([TopicPartition(self._topics.requests, 0, max(low, self.state.request_offset))])
         return reader

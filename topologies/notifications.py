@@ -32,7 +32,7 @@ class Notifications:
         self.told = Told()  # of incremental snapshots
         self._schemas = schemas
         self._parsed: dict[int, Any] = {}
-        self._consumer = kafka.consumer(settings)
+        self._consumer = kafka.follower(settings)
         topic = notification_topic(settings)
         if kafka.topic_exists(settings, topic):
             low, _ = kafka.watermarks(self._consumer, topic)

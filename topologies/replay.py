@@ -15,7 +15,8 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar, cast
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -58,9 +59,41 @@ class Rewound(Exception):
 class Chunk(NamedTuple):
     """Committed records of one partition in their order, and the consumer positions they lie between."""
 
+    of: ReplayEnd
     messages: list[Message]
     start: int
     end: int
+
+
+class _Range:
+    """What of a partition is read and not answered for yet."""
+
+    def __init__(self, of: ReplayEnd, start: int) -> None:
+        self._of = of
+        self._start = self.position = start
+        self.messages: list[Message] = []
+
+    @property
+    def done(self) -> bool:
+        return self.position >= self._of.end
+
+    def take(self, message: Message) -> None:
+        error, offset = message.error(), cast(int, message.offset())
+        if error is None:
+            self.messages.append(message)
+            self.position = offset + 1
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self.position = max(self.position, offset)
+        elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
+            raise Gap(
+                f"offset {self.position} is not there any more", where=f"{message.topic()} [{self._of.partition}]"
+            )
+
+    def chunk(self) -> Chunk:
+        """What was taken since the last one; what is passed without a record belongs to the next range."""
+        found = Chunk(self._of, self.messages, self._start, self.position)
+        self.messages, self._start = [], self.position
+        return found
 
 
 class Replay:
@@ -100,10 +133,7 @@ class Replay:
             ends = self._bounds()
             crash_point("replay.after_bounds")
             self._sent = {(e.table, e.partition): self._taken(e) for e in ends}
-            truncated = self._truncated()
-            for end in ends:
-                if end.end > 0 and not self._done(end):
-                    self._scan(end, truncated.get(end.table, 0))
+            self._scan([end for end in ends if end.end > 0 and not self._done(end)])
             while not self._outlet.flush(1.0):
                 self._check()
             crash_point("replay.after_scan")
@@ -168,47 +198,42 @@ class Replay:
         state = self._state(end)
         return state is not None and bool(state["done"])
 
-    def _scan(self, end: ReplayEnd, truncated: int) -> None:
+    def _scan(self, ends: Sequence[ReplayEnd]) -> None:
         began, rows = time.monotonic(), 0
-        for chunk in self._chunks(end):
-            self._await_room(end)
+        truncated = self._truncated()
+        for chunk in self._chunks(ends):
+            table = chunk.of.table
+            self._await_room()
             self._await_turn(len(chunk.messages))
-            found = self._rows(end.table, chunk.messages, truncated)
+            found = self._rows(table, chunk.messages, truncated.get(table, 0))
             rows += len(found.keys)
-            self._send(end, chunk, found)
+            self._send(chunk, found)
             crash_point("replay.after_chunk")
-        seconds = time.monotonic() - began
-        log.info("%s [%d] replayed to %d: %d rows in %.1f s", end.table, end.partition, end.end, rows, seconds)
+        log.info("%d partitions replayed: %d rows in %.1f s", len(ends), rows, time.monotonic() - began)
 
-    def _chunks(self, end: ReplayEnd) -> Iterator[Chunk]:
-        """Everything from the taken position to the end; the last chunk ends at or beyond it (rule T5).
+    def _chunks(self, ends: Sequence[ReplayEnd]) -> Iterator[Chunk]:
+        """Of each partition everything from the taken position to its end; its last chunk ends at or beyond that.
 
-        The partition is done only when the consumer's position says so: a committed transaction becomes visible
-        partition by partition, so that no record seen and no committed end tells it.
+        All are read at once, so that none waits for another's last fetch. A partition is done only when the
+        consumer's position says so (rule T5): a committed transaction becomes visible partition by partition, so that
+        no record seen and no committed end tells it.
         """
-        topic = self._names.snapshot(end.table)
-        position = self._taken(end)
-        self._patiently(lambda: kafka.locate(self._reader, topic))
-        self._reader.assign([TopicPartition(topic, end.partition, position)])
-        start = position
-        while True:
-            messages = []
+        left = {(self._names.snapshot(e.table), e.partition): _Range(e, self._taken(e)) for e in ends}
+        for topic in sorted({topic for topic, _ in left}):
+            self._patiently(partial(kafka.locate, self._reader, topic))
+        self._reader.assign([TopicPartition(*place, at.position) for place, at in left.items()])
+        while left:
             for message in self._reader.consume(CHUNK, timeout=0.05):
-                error = message.error()
-                if error is None:
-                    messages.append(message)
-                    position = cast(int, message.offset()) + 1
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    position = max(position, cast(int, message.offset()))
-                elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
-                    raise Gap(f"offset {position} is not there any more", where=f"{topic} [{end.partition}]")
+                at = left.get((cast(str, message.topic()), cast(int, message.partition())))
+                if at is not None:  # else an error of no partition
+                    at.take(message)
             self._check()
-            if messages or position >= end.end:
-                yield Chunk(messages, start, position)
-                start = position  # what is passed without a record belongs to the next range
-            if position >= end.end:
-                break
-        self._reader.unassign()
+            for place, read in list(left.items()):
+                if read.messages or read.done:
+                    yield read.chunk()
+                if read.done:
+                    del left[place]
+                    self._reader.incremental_unassign([TopicPartition(*place)])
 
     def _rows(self, table: str, messages: Sequence[Message], truncated: int) -> TableRows:
         """The newest record per key as rows; those outside (truncate, S0] are left out."""
@@ -237,8 +262,8 @@ class Replay:
         mine = set(self._tributary().versions)
         return [c for c in self._compiled if c.version in mine and c.evaluator.reads(table)]
 
-    def _send(self, end: ReplayEnd, chunk: Chunk, rows: TableRows) -> None:
-        done = chunk.end >= end.end
+    def _send(self, chunk: Chunk, rows: TableRows) -> None:
+        end = chunk.of
         head = {
             "stream": self._stream,
             "position": 0,
@@ -252,7 +277,7 @@ class Replay:
                 "partition": end.partition,
                 "start": chunk.start,
                 "end": chunk.end,
-                "done": done,
+                "done": chunk.end >= end.end,
             },
             "truncate": None,
         }
@@ -261,7 +286,7 @@ class Replay:
             self._outlet.send(self._codec.encode("Evaluated", record))
         self._sent[end.table, end.partition] = chunk.end
 
-    def _await_room(self, end: ReplayEnd) -> None:
+    def _await_room(self) -> None:
         while not self._outlet.has_room or self._lead() > LEAD:
             self._check()
             time.sleep(0.01)
@@ -287,7 +312,7 @@ class Replay:
         head = self._codec.decode(newest.value() or b"")["position"] if newest is not None else 0
         self._ask("head", lambda c: _headed(c, self._stream), head=max(head, self._start))
 
-    def _ask(self, kind: str, seen: Callable[[Catalog], bool], **fields: object) -> None:
+    def _ask(self, kind: str, seen: Callable[[Catalog], bool], **fields: Any) -> None:
         """Ask the merge until the catalog shows it; whose request it was does not matter."""
         while not seen(self._follower.catalog):
             self._check()

@@ -54,7 +54,7 @@ class Replica:
         self._commits = Followed(settings, self._codec, self._topics.checkpoints)
         self._catalogs = Followed(settings, self._codec, self._topics.catalog)
         self._known: dict[int, dict[str, Any]] = {}
-        self._reader = kafka.consumer(settings)
+        self._reader = kafka.follower(settings, wait_ms=100)
         self._next = dict(self.store.exposed.offsets)  # per version, the offset of the next op to apply
         self._buffers: dict[int, deque[Message]] = {}
         self.stopping = False
@@ -103,12 +103,14 @@ class Replica:
         """Read the op logs of exactly these versions."""
         if self._buffers.keys() == ends.keys():
             return
-        self._next = {version: self._next.get(version, 0) for version in ends}
-        self._buffers = {version: deque() for version in ends}
-        starts = [TopicPartition(self._topics.oplog(version), 0, start) for version, start in self._next.items()]
-        self._reader.unassign()
-        if starts:
-            self._reader.assign(starts)
+        gone, fresh = self._buffers.keys() - ends.keys(), ends.keys() - self._buffers.keys()
+        for version in gone:
+            del self._buffers[version], self._next[version]
+        for version in fresh:
+            self._buffers[version], self._next[version] = deque(), self._next.get(version, 0)
+            kafka.locate(self._reader, self._topics.oplog(version))
+        self._reader.incremental_unassign([TopicPartition(self._topics.oplog(v), 0) for v in gone])
+        self._reader.incremental_assign([TopicPartition(self._topics.oplog(v), 0, self._next[v]) for v in fresh])
 
     def _read(self) -> None:
         if not self._buffers:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from connector.errors import SourceRefused
 from connector.settings import Settings
-from connector.source.decode import Decoder
+from connector.source.decode import Decoder, Headers
 from connector.source.order import Order
 from connector.source.records import Partition
 from topologies import kafka
@@ -110,7 +111,9 @@ class Input:
             self._push_end(message, offset)
             return
         partition = (topic, int(message.partition() or 0))
-        self._order.push(self._decoder.row(partition, offset, message.key(), message.value(), message.headers))
+        self._order.push(
+            self._decoder.row(partition, offset, message.key(), message.value(), cast(Headers, message.headers))
+        )
 
     def _push_end(self, message: Message, offset: int) -> None:
         value = message.value()

@@ -20,6 +20,8 @@ from schemas.codec import FRAME, Codec
 from topologies import kafka, topics
 from topologies.topics import Topics
 
+Headers = list[tuple[str, str | bytes | None]]
+
 log = logging.getLogger(__name__)
 
 PROGRESS_KEY = "progress"
@@ -54,7 +56,7 @@ class Log:
         reader = kafka.consumer(self._settings)
         try:
             record = kafka.last_record(reader, self._topics.sequence)
-            progress = None if record is None else from_record(self._codec.decode(record.value()))
+            progress = None if record is None else from_record(self._codec.decode(record.value() or b""))
             self._check(progress, reader)
         finally:
             reader.close()
@@ -115,7 +117,7 @@ class Log:
                     hint="numbering would begin anew: restore the topic, or give Syncline another app name",
                 )
             return
-        position = None if last is None else self._codec.decode(last.value())["position"]
+        position = None if last is None else self._codec.decode(last.value() or b"")["position"]
         if position is not None and position != progress.position:
             raise Gap(
                 f"progress says position {progress.position}, the change log ends at {position}",
@@ -128,7 +130,7 @@ class Log:
         record = kafka.last_record(reader, self._topics.catalog)
         if record is None:
             return False
-        catalog = self._codec.decode(record.value())
+        catalog = self._codec.decode(record.value() or b"")
         return any(d["position"] for d in catalog["deployments"]) or any(t["start"] for t in catalog["tributaries"])
 
     def _produce_batch(self, batch: Batch) -> None:
@@ -146,7 +148,7 @@ class Log:
                 topic = self._topics.snapshot(change.table)
                 place = places[change.table] = topic, self._partition_count(topic)
             key = change.key.encode()
-            headers = [
+            headers: Headers = [
                 ("position", position),
                 ("topic", change.topic.encode()),
                 ("partition", b"%d" % change.partition),
@@ -162,7 +164,7 @@ class Log:
     def _produce_truncate(self, truncate: Truncate, position: bytes) -> None:
         """In every partition, so that a scan meets it between the rows it ends and the newer ones (rule S9)."""
         topic = self._topics.snapshot(truncate.table)
-        headers = [("position", position), ("truncate", b"1"), ("topic", truncate.topic.encode())]
+        headers: Headers = [("position", position), ("truncate", b"1"), ("topic", truncate.topic.encode())]
         for partition in range(self._partition_count(topic)):
             self._writer.produce(topic, b"", keys.table_key(truncate.table).encode(), partition, headers=headers)
 
@@ -225,7 +227,7 @@ class Log:
         return True
 
     def _failure(self, error: KafkaError) -> Fenced | Unavailable:
-        if kafka.is_fenced(self._producer, error):
+        if self._producer is not None and kafka.is_fenced(self._producer, error):
             return Fenced(f"another sequencer has taken over: {error.str()}", where=self._topics.sequencer_id)
         return Unavailable(f"a transaction failed: {error.str()}", where=self._settings.kafka)
 

@@ -34,6 +34,7 @@ ASLEEP = 14.0  # seconds: past the session time-out (6) and the transaction time
 FULL = 4096  # bytes: no file of a store may grow beyond it
 ROWS = 30_000  # of a large transaction
 HUGE = 1_000_000
+SLOWEST = 1000  # rows/s that ten definitions take on a machine with other work
 
 PATIENT = {name: topics.snapshot(0)[name] for name in ("min.compaction.lag.ms", "delete.retention.ms")}
 
@@ -312,6 +313,7 @@ def transaction_of(rows: int) -> Apply:
 
     @contextmanager
     def apply(world: World, chance: random.Random) -> Iterator[None]:
+        world.patience += rows / SLOWEST
         world.writer.alone(_large(chance, rows // 2))
         yield
 

@@ -59,6 +59,7 @@ class World:
         self.pipeline = Pipeline(self.settings, folder)
         self.now: Config = ()
         self.met = True  # the disruption under way has come to pass
+        self.patience = PATIENCE
         self.edition = 1
         self._asked: dict[str, tuple[Config, int]] = {}
         self._kept: dict[Definition, frozenset[int]] = {}
@@ -97,7 +98,7 @@ class World:
 
     def ask(self, *arguments: str, enough: Callable[[Catalog], bool]) -> None:
         """Run a command until it succeeds, or until the catalog shows that an earlier try did."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while True:
             done = self.pipeline.cli(*arguments)
             if done.returncode == 0:
@@ -130,7 +131,9 @@ class World:
 
     def at_rest(self) -> Catalog:
         """Wait until nothing is pending; what is active is then `now`."""
-        catalog = eventually(lambda: _resting(answered(self.logs.catalog)), within=PATIENCE, what="nothing is pending")
+        catalog = eventually(
+            lambda: _resting(answered(self.logs.catalog)), within=self.patience, what="nothing is pending"
+        )
         active = catalog.active
         if active is not None:
             self.now, self.edition = self._asked[active.config]
@@ -158,6 +161,7 @@ class World:
     def begin(self) -> None:
         """Remember what a step must not touch."""
         self.met = True
+        self.patience = PATIENCE
         self._since = self.logs.checkpoints()[-1]["number"] if self.now else 0
 
     def check(self) -> None:
@@ -180,7 +184,7 @@ class World:
             with self.writer.quiet():
                 self.rows_are_those_of_the_source()
                 number = self.logs.checkpoints()[-1]["number"]
-                eventually(lambda: replica.step() or replica.store.exposed.commit >= number, within=PATIENCE)
+                eventually(lambda: replica.step() or replica.store.exposed.commit >= number, within=self.patience)
             view = replica.store.view()
             for version in (p.version for d in self._active().definitions for p in d.parts if p.kind == "bucket"):
                 for bucket, ops in _by_bucket(self.logs.ops(version, view.exposed.offsets[version])).items():
@@ -213,7 +217,7 @@ class World:
         marks = wanted["marks", "[]"]
         eventually(
             lambda: (answered(lambda: self._buckets("marks")) or {}).get(("marks", "[]")) == marks,
-            within=PATIENCE,
+            within=self.patience,
             what=f"the last transaction in a checkpoint: {marks}",
         )
         found = self._buckets()

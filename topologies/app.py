@@ -14,6 +14,7 @@ from typing import Any, ClassVar, cast
 import aiokafka
 import faust
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -90,6 +91,14 @@ class SeekingTransport(driver.Transport):
     Consumer: ClassVar[type[driver.Consumer]] = SeekingConsumer
 
 
+class NoTables(TableManager):
+    """A stream has no tables. Faust would leave them a second to be declared in before it subscribes."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class StreamApp(faust.App):
     """A Faust app that reads the change log from an offset of its own choice."""
 
@@ -119,6 +128,7 @@ def make_app(settings: Settings, stream: str, start_offset: StartOffset) -> Stre
         consumer_group_instance_id=member_name(settings),
         stream_buffer_maxsize=16,
         stream_wait_empty=False,
+        TableManager=NoTables,
     )
     app.start_offset = start_offset
     return app

@@ -7,6 +7,7 @@ a server is away (start it again: it goes on from its last commit).
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import signal
 import sys
@@ -265,6 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", metavar="FILE")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
 
+    gc.set_threshold(100_000, 20, 20)  # a commit makes many short-lived containers and hardly a cycle
     arm()
 
     def work() -> None:

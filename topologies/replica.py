@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import signal
 import sys
@@ -142,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", metavar="FILE")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
 
+    gc.set_threshold(100_000, 20, 20)  # as in the merge
     arm()
 
     def work() -> None:

@@ -50,7 +50,7 @@ def part(folder: Path, ports: Mapping[str, int], installed: Path) -> Part:
         name="connect",
         folder=folder,
         ports=(ports["connect"],),
-        command=(*java.java(HEAP_MB, folder), "-cp", f"{installed}/kafka/*", MAIN, str(settings)),
+        command=(*java.java(HEAP_MB, folder, java.QUICK), "-cp", f"{installed}/kafka/*", MAIN, str(settings)),
         prepare=partial(java.write_properties, settings, properties(ports, installed)),
         ready=partial(probes.http_answers, f"{addresses(ports).connect}/connectors"),
         environment=java.environment(folder),

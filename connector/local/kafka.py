@@ -53,13 +53,19 @@ SETTINGS = {
 def part(folder: Path, ports: Mapping[str, int], installed: Path) -> Part:
     """The broker with its state in `folder`."""
     settings = folder / "server.properties"
-    command = (*java.java(HEAP_MB, folder), "-cp", f"{installed}/kafka/*")
+    path = ("-cp", f"{installed}/kafka/*")
     return Part(
         name="kafka",
         folder=folder,
         ports=(ports["kafka"], ports["controller"]),
-        command=(*command, "kafka.Kafka", str(settings)),
-        prepare=partial(_prepare, folder, settings, ports, (*command, "kafka.tools.StorageTool")),
+        command=(*java.java(HEAP_MB, folder), *path, "kafka.Kafka", str(settings)),
+        prepare=partial(
+            _prepare,
+            folder,
+            settings,
+            ports,
+            (*java.java(HEAP_MB, folder, java.QUICK), *path, "kafka.tools.StorageTool"),
+        ),
         ready=partial(probes.kafka_answers, addresses(ports).kafka),
         environment=java.environment(folder),
     )

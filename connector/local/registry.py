@@ -35,7 +35,12 @@ def part(folder: Path, ports: Mapping[str, int], installed: Path) -> Part:
         name="registry",
         folder=folder,
         ports=(ports["registry"],),
-        command=(*java.java(HEAP_MB, folder), *options, "-jar", str(installed / "registry" / "quarkus-run.jar")),
+        command=(
+            *java.java(HEAP_MB, folder, java.QUICK),
+            *options,
+            "-jar",
+            str(installed / "registry" / "quarkus-run.jar"),
+        ),
         prepare=lambda: None,
         ready=partial(probes.http_answers, f"{addresses(ports).registry}/subjects"),
         environment=java.environment(folder),

@@ -80,7 +80,7 @@ def measure(stack: Stack, folder: Path, rows: int) -> dict[str, Any]:
         one = throughput(pipeline, settings.postgres, rows, first=1)
         pipeline.deploy(config(10))
         ten = throughput(pipeline, settings.postgres, rows, first=1 + rows)
-        replay = replay_rate(pipeline, config(10, changed=1), 2 * rows)
+        replay = replay_rate(pipeline, config(10, changed=(1,)), 2 * rows)
         slow = measure_latency(pipeline, settings.postgres, per_second=10, seconds=10)
         fast = measure_latency(pipeline, settings.postgres, per_second=100, seconds=10)
     finally:

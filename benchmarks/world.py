@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import psycopg
 
 from tests.integration.pipeline import Pipeline
@@ -29,11 +31,11 @@ QUERIES = (
 )
 
 
-def config(definitions: int, *, changed: int = 0, name: str = "more") -> str:
-    """A sync config of the first so many definitions; the first `changed` of them have a column more, of that name."""
+def config(definitions: int, *, changed: Collection[int] = (), name: str = "more") -> str:
+    """A sync config of the first so many definitions; those of the numbers `changed` have a column more."""
     lines = ["bucket_definitions:"]
     for n, (_, query) in enumerate(QUERIES[:definitions], 1):
-        text = query.replace("SELECT id,", f"SELECT id, changed_at AS {name},") if n <= changed else query
+        text = query.replace("SELECT id,", f"SELECT id, changed_at AS {name},") if n in changed else query
         lines += [f"  items_{n}:", "    parameters: SELECT request.user_id() AS p", f'    data: ["{text}"]']
     return "\n".join(lines) + "\n"
 

@@ -18,7 +18,7 @@ import orjson
 
 from connector.source.tables import Tables, TableState
 
-FIRST_PATIENCE = 5.0  # seconds until a wish is sent again; doubles up to LAST_PATIENCE
+FIRST_PATIENCE = 15.0  # seconds until a wish is sent again; doubles up to LAST_PATIENCE
 LAST_PATIENCE = 300.0
 SILENCE = 30.0  # seconds without a word of a started snapshot until it is nudged
 KEYS_AT_ONCE = 200

@@ -14,17 +14,17 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from connector.crash import crash_point
 from connector.definitions.patterns import expanded, is_wildcard
 from connector.definitions.render import Renderings
 from connector.deploy.catalog import Catalog, ReplayEnd, Tributary
-from connector.errors import Gap, RequestRefused, Unavailable
+from connector.errors import RequestRefused, Unavailable
 from connector.evaluation import Answer, CompiledVersion, Decoders, compile_version, evaluate, evaluated_records
 from connector.evaluation.rows import Place, TableRows
 from connector.settings import Settings
@@ -32,6 +32,7 @@ from connector.source.progress import known_tables, truncates
 from schemas.codec import FRAME, Codec
 from topologies import kafka
 from topologies.catalog import ask
+from topologies.chunks import CHUNK, Chunk, Range
 from topologies.follow import Follower, Record, stream_state, versions_of
 from topologies.outlet import Outlet
 from topologies.pace import Pace
@@ -39,7 +40,7 @@ from topologies.topics import Topics
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1000  # source records answered for by one Evaluated record
+AT_ONCE = 8  # partitions that are read at the same time
 LEAD = 500_000  # records that the scan may be ahead of the merge
 POSITION, TOPIC, PARTITION, OFFSET = range(4)  # headers of a snapshot record (rule S9)
 
@@ -54,46 +55,6 @@ class Stopped(Exception):
 
 class Rewound(Exception):
     """The merge wants earlier records again (rule M1)."""
-
-
-class Chunk(NamedTuple):
-    """Committed records of one partition in their order, and the consumer positions they lie between."""
-
-    of: ReplayEnd
-    messages: list[Message]
-    start: int
-    end: int
-
-
-class _Range:
-    """What of a partition is read and not answered for yet."""
-
-    def __init__(self, of: ReplayEnd, start: int) -> None:
-        self._of = of
-        self._start = self.position = start
-        self.messages: list[Message] = []
-
-    @property
-    def done(self) -> bool:
-        return self.position >= self._of.end
-
-    def take(self, message: Message) -> None:
-        error, offset = message.error(), cast(int, message.offset())
-        if error is None:
-            self.messages.append(message)
-            self.position = offset + 1
-        elif error.code() == KafkaError._PARTITION_EOF:
-            self.position = max(self.position, offset)
-        elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
-            raise Gap(
-                f"offset {self.position} is not there any more", where=f"{message.topic()} [{self._of.partition}]"
-            )
-
-    def chunk(self) -> Chunk:
-        """What was taken since the last one; what is passed without a record belongs to the next range."""
-        found = Chunk(self._of, self.messages, self._start, self.position)
-        self.messages, self._start = [], self.position
-        return found
 
 
 class Replay:
@@ -214,26 +175,32 @@ class Replay:
     def _chunks(self, ends: Sequence[ReplayEnd]) -> Iterator[Chunk]:
         """Of each partition everything from the taken position to its end; its last chunk ends at or beyond that.
 
-        All are read at once, so that none waits for another's last fetch. A partition is done only when the
+        Some are read at once, so that none waits for another's last fetch. A partition is done only when the
         consumer's position says so (rule T5): a committed transaction becomes visible partition by partition, so that
         no record seen and no committed end tells it.
         """
-        left = {(self._names.snapshot(e.table), e.partition): _Range(e, self._taken(e)) for e in ends}
-        for topic in sorted({topic for topic, _ in left}):
-            self._patiently(partial(kafka.locate, self._reader, topic))
-        self._reader.assign([TopicPartition(*place, at.position) for place, at in left.items()])
-        while left:
+        waiting = deque(ends)
+        left: dict[tuple[str, int], Range] = {}
+        while waiting or left:
+            while waiting and len(left) < AT_ONCE:
+                self._open(waiting.popleft(), left)
             for message in self._reader.consume(CHUNK, timeout=0.05):
                 at = left.get((cast(str, message.topic()), cast(int, message.partition())))
                 if at is not None:  # else an error of no partition
                     at.take(message)
             self._check()
             for place, read in list(left.items()):
-                if read.messages or read.done:
-                    yield read.chunk()
+                yield from read.chunks()
                 if read.done:
                     del left[place]
                     self._reader.incremental_unassign([TopicPartition(*place)])
+
+    def _open(self, end: ReplayEnd, left: dict[tuple[str, int], Range]) -> None:
+        place = self._names.snapshot(end.table), end.partition
+        if place[0] not in {topic for topic, _ in left}:
+            self._patiently(lambda: kafka.locate(self._reader, place[0]))
+        left[place] = Range(end, self._taken(end))
+        self._reader.incremental_assign([TopicPartition(*place, left[place].position)])
 
     def _rows(self, table: str, messages: Sequence[Message], truncated: int) -> TableRows:
         """The newest record per key as rows; those outside (truncate, S0] are left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple, cast
 
 from confluent_kafka import KafkaError, Message
@@ -12,6 +13,7 @@ from connector.deploy.catalog import ReplayEnd
 from connector.errors import Gap
 
 CHUNK = 1000  # source records at most that one Evaluated record answers for
+LARGE = 4 * 1024 * 1024  # bytes of their values with which it is full
 
 
 class Chunk(NamedTuple):
@@ -30,6 +32,7 @@ class Range:
         self._of = of
         self._start = self.position = start
         self._messages: list[Message] = []
+        self._measured = self._bytes = 0  # of those in the chunk to come
 
     @property
     def done(self) -> bool:
@@ -49,26 +52,34 @@ class Range:
     def chunks(self) -> Iterator[Chunk]:
         """What can be answered for, once it is whole.
 
-        Chunks end where offsets are multiples of CHUNK: a scan that starts over answers for the same ranges, and the
-        merge takes up its records where those of the one before end. What is passed without a record belongs to the
-        next chunk.
+        Chunks end where offsets are multiples of CHUNK, or with the record that makes them LARGE: a scan that starts
+        over answers for the same ranges, and the merge takes up its records where those of the one before end. What
+        is passed without a record belongs to the next chunk.
         """
         while self._messages or self.done:
-            edge = _edge(self._messages[0]) if self._messages else self.position
+            edge = self._edge() if self._messages else self.position
             if edge > self.position and not self.done:
                 return
             end = min(edge, self.position)
             count = bisect_left(self._messages, end, key=_offset)
             yield Chunk(self._of, self._messages[:count], self._start, end)
             self._messages, self._start = self._messages[count:], end
+            self._measured = self._bytes = 0
             if end >= self._of.end:
                 return
+
+    def _edge(self) -> int:
+        """Where the chunk to come ends, as far as its records tell."""
+        edge = (_offset(self._messages[0]) // CHUNK + 1) * CHUNK
+        for message in islice(self._messages, self._measured, None):
+            if _offset(message) >= edge:
+                break
+            self._measured += 1
+            self._bytes += len(message)
+            if self._bytes >= LARGE:
+                return _offset(message) + 1
+        return edge
 
 
 def _offset(message: Message) -> int:
     return cast(int, message.offset())
-
-
-def _edge(message: Message) -> int:
-    """Where the chunk of a record ends."""
-    return (_offset(message) // CHUNK + 1) * CHUNK

@@ -203,22 +203,24 @@ class Replay:
         self._reader.incremental_assign([TopicPartition(*place, left[place].position)])
 
     def _rows(self, table: str, messages: Sequence[Message], truncated: int) -> TableRows:
-        """The newest record per key as rows; those outside (truncate, S0] are left out."""
-        last = {message.key(): message for message in messages}
+        """The newest record per key up to S0 as rows; those at or below the truncate are left out."""
+        last: dict[bytes, tuple[Message, Headers]] = {}
+        for message in messages:
+            headers = cast(Headers, message.headers())
+            if int(headers[POSITION][1]) <= self._start:
+                last[cast(bytes, message.key())] = message, headers
         rows = TableRows(table, "", _place)
         alive = []
-        start = self._start
-        for key, message in last.items():
-            headers = cast(Headers, message.headers())
-            if truncated < int(headers[POSITION][1]) <= start:
+        for key, (message, headers) in last.items():
+            if int(headers[POSITION][1]) > truncated:
                 value = message.value()
                 if value:
-                    rows.keys.append(cast(bytes, key).decode())
+                    rows.keys.append(key.decode())
                     rows.sources.append(headers)
                     rows.schemas.append(FRAME.unpack_from(value)[1])
                     alive.append(value[FRAME.size :])
                 elif not _marks_truncate(headers):
-                    rows.gone.append(cast(bytes, key).decode())
+                    rows.gone.append(key.decode())
         rows.decoded = self._decoders.decoded(rows.schemas, alive)
         if rows.sources:
             rows.topic = rows.sources[0][TOPIC][1].decode()

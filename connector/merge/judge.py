@@ -101,9 +101,14 @@ def _judge_tributary(state: Merge, tributary: Tributary, record: Evaluated) -> V
 
 def _to_look(state: Merge, tributary: Tributary, record: Evaluated) -> bool:
     """What is exposed is stopped before a record, and all of a definition at one position: so main takes none before
-    the tributaries' records of that position are known, and are looked at where all stand level (rule T2)."""
+    the tributaries' records of that position are known, and are looked at where all stand level (rule T2).
+
+    Nothing is stopped inside a record of main, which is taken in portions, nor beside an overlay that lands.
+    """
     return (
         tributary.state == "taking_over"
+        and not state.cursors.get(MAIN)
+        and not is_landing(state.catalog)
         and state.looked.get(tributary.name, 0) < record["position"]
         and all(state.versions[v.version].position == state.main.position for v in state.catalog.advancing())
     )

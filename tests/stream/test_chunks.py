@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connector.deploy.catalog import ReplayEnd
 from connector.errors import Gap
-from topologies.chunks import CHUNK, Chunk, Range
+from topologies.chunks import CHUNK, LARGE, Chunk, Range
 
 END = 4 * CHUNK + 500
 
@@ -20,8 +20,11 @@ END = 4 * CHUNK + 500
 class Record:
     """A message of the snapshot topic, or what the consumer says in place of one."""
 
-    def __init__(self, offset: int, error: int | None = None) -> None:
-        self._offset, self._error = offset, error
+    def __init__(self, offset: int, error: int | None = None, size: int = 100) -> None:
+        self._offset, self._error, self._size = offset, error, size
+
+    def __len__(self) -> int:
+        return self._size
 
     def offset(self) -> int:
         return self._offset
@@ -54,7 +57,8 @@ def spans(chunks: list[Chunk]) -> list[tuple[int, int]]:
 def partitions(draw: st.DrawFn) -> list[Record]:
     """Committed records below the end with gaps between them, and the word that nothing more is there."""
     offsets = sorted(draw(st.sets(st.integers(0, END - 1), max_size=60)))
-    return [*map(Record, offsets), Record(END, KafkaError._PARTITION_EOF)]
+    sizes = st.sampled_from((100, LARGE // 3, LARGE))
+    return [*(Record(offset, size=draw(sizes)) for offset in offsets), Record(END, KafkaError._PARTITION_EOF)]
 
 
 def in_blocks(records: list[Record], cuts: list[int]) -> list[list[Record]]:
@@ -70,6 +74,7 @@ def test_ranges_are_the_same_however_records_arrive(records: list[Record], one: 
     assert all(c.start <= cast(int, m.offset()) < c.end for c in first for m in c.messages)
     assert [c.end for c in first[:-1]] == [c.start for c in first[1:]], "contiguous"
     assert first[-1].end >= END
+    assert all(sum(map(len, c.messages[:-1])) < LARGE for c in first), "a chunk is full with the record that fills it"
     assert all(c.end < END for c in first[:-1]), "one chunk says that the partition is done"
 
 

@@ -125,7 +125,7 @@ def new_table(world: World, chance: random.Random) -> None:
 def verify(world: World, chance: random.Random) -> None:
     """A verify beside everything finds no difference, and leaves nothing behind."""
     for _ in range(20):
-        done = world.pipeline.cli("verify", "--json", timeout=300)
+        done = world.pipeline.cli("verify", "--json", timeout=900)  # after a huge transaction it takes minutes
         if done.returncode == 0:
             return
         assert '"equal": false' not in done.stdout, done.stdout

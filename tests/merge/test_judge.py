@@ -89,6 +89,18 @@ def test_main_waits_for_a_tributary_that_delivers_what_is_exposed() -> None:
     assert judge(looked, "t2", evaluated(6, versions=[2], stream="t2")) is Verdict.HOLD
 
 
+def test_nothing_is_stopped_inside_a_record_of_main_or_beside_a_landing() -> None:
+    """Rule T2: a stop there would leave a definition at two positions, or with half of a record."""
+    delivering = tributary(2, [2], state="taking_over", bounded=True)
+    known = catalog(version(1), version(2, stream="t2"), tributaries=(delivering,))
+    record = evaluated(6, versions=[2], stream="t2")
+    state = state_of(known, taken=5)
+    assert judge(state, "t2", record) is Verdict.LOOK
+    assert judge(replace(state, cursors={"main": 3}), "t2", record) is Verdict.HOLD
+    landing = replace(known, tributaries=(delivering, tributary(3, [], state="landing", bounded=True)))
+    assert judge(replace(state, catalog=landing), "t2", record) is Verdict.HOLD
+
+
 BOUNDED = {"bounded": True, "ends": ends(100, 0)}
 
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from connector.errors import SynclineError
 from connector.local.stack import Stack
 from tests import containers, stacks, worlds
+
+# A property is no clock: beside two stacks on two cores any example can take long.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from connector.deploy.catalog import Catalog
 from connector.errors import Gap, RequestRefused, Unavailable
@@ -75,11 +75,7 @@ def _codec(settings: Settings) -> Codec:
 def _newest(settings: Settings, codec: Codec | None, topic: str) -> dict[str, Any] | None:
     if not kafka.topic_exists(settings, topic):
         return None
-    reader = kafka.consumer(settings)
-    try:
-        message = kafka.last_record(reader, topic)
-    finally:
-        reader.close()
+    message, _ = _newest_of(settings, topic)
     return (codec or _codec(settings)).decode(message.value() or b"") if message is not None else None
 
 
@@ -133,7 +129,6 @@ def ask(
     *,
     within: float = kafka.PATIENCE,
     codec: Codec | None = None,
-    writer: Producer | None = None,
     **fields: Any,
 ) -> Answer:
     """Send a Request of `kind` and wait for the merge's answer (rule D1).
@@ -153,13 +148,7 @@ def ask(
     try:
         _, high = kafka.watermarks(reader, topic)
         reader.assign([TopicPartition(topic, 0, high)])
-        _send(
-            writer or kafka.producer(settings, **AT_ONCE),
-            settings,
-            topic,
-            request["id"],
-            known.encode("Request", request),
-        )
+        _send(settings, topic, request["id"], known.encode("Request", request))
         record = _answer(reader, known, request["id"].encode(), within)
     finally:
         reader.close()
@@ -183,7 +172,8 @@ def _answer(reader: Consumer, codec: Codec, key: bytes, within: float) -> dict[s
     return None
 
 
-def _send(writer: Producer, settings: Settings, topic: str, key: str, value: bytes) -> None:
+def _send(settings: Settings, topic: str, key: str, value: bytes) -> None:
+    writer = kafka.producer(settings, **AT_ONCE)
     failures: list[str] = []
 
     def delivered(error: object, _: object) -> None:

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from confluent_kafka import Producer
-
 from connector import crash, settings
 from connector.cli.outcome_text import outcome_lines
 from connector.cli.planning import ConfigFile, plan_of, print_plan, read_config, refuse_too_long
@@ -22,7 +20,7 @@ from connector.settings import Settings
 from schemas.codec import Codec
 from topologies.capture import capture
 from topologies.catalog import ask, sequenced_tables
-from topologies.kafka import PATIENCE, producer
+from topologies.kafka import PATIENCE
 from topologies.observe import Watch, codec_of
 
 ENDED = ("failed", "dropped", "cancelled")  # and not active
@@ -54,7 +52,6 @@ def _positive(text: str) -> int:
 def carry_out(known: Settings, file: ConfigFile, *, as_json: bool, wait: bool, max_rate: int = 0) -> int:
     """Plan, ask, follow, print; the exit code."""
     crash.arm()
-    writer = producer(known)  # takes half a second to become idempotent, while the plan is made
     codec = codec_of(known)
     plan = plan_of(known, file, codec=codec, max_rate=max_rate)
     if not as_json:
@@ -66,7 +63,7 @@ def carry_out(known: Settings, file: ConfigFile, *, as_json: bool, wait: bool, m
     watch = Watch(known, codec)
     try:
         before = watch.commit
-        generation = request(known, file, plan, codec, writer)
+        generation = request(known, file, plan, codec)
         names = follow(watch, generation, _silently if as_json else Screen(sys.stderr).draw) if wait else set()
         deployment = watch.catalog.deployment(generation)
         done = outcome(
@@ -94,13 +91,12 @@ def _told(plan: Plan, done: dict[str, Any]) -> Iterator[str]:
     yield _closing(done)
 
 
-def request(known: Settings, file: ConfigFile, plan: Plan, codec: Codec, writer: Producer) -> int:
+def request(known: Settings, file: ConfigFile, plan: Plan, codec: Codec) -> int:
     """Ask; the generation that came of it. Raises RequestRefused, or Unavailable where no merge answers."""
     return ask(
         known,
         "deploy",
         codec=codec,
-        writer=writer,
         base=plan.base,
         config=file.text,
         path=file.path,

@@ -1,0 +1,48 @@
+"""What a client is told when the answer is no (powersync.md 4.3): a status, a code, and nothing of the inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(slots=True)
+class Refused(Exception):
+    """An answer with an error; `body()` is its JSON. Fields that are None are not in it."""
+
+    status: int
+    code: str
+    description: str
+    name: str
+    details: str | None = None
+    severity: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {"error": {name: value for name, value in told.items() if value is not None}}
+
+
+def unauthorized(code: str, description: str) -> Refused:
+    """401: a token that is missing, wrong, expired or for somebody else."""
+    return Refused(401, code, description, "AuthorizationError")
+
+
+def invalid(details: str) -> Refused:
+    """400: a request that does not fit its schema; `details` is a JSON list of what is wrong."""
+    return Refused(400, "PSYNC_S2001", "Validation failed", "ValidationError", details)
+
+
+def no_such_path(method: str, path: str) -> Refused:
+    """404, for a wrong method too."""
+    details = f'The path {method} "{path}" does not exist on this server'
+    return Refused(404, "PSYNC_S2002", "The path does not exist on this server", "RouteNotFound", details, "info")
+
+
+def too_many(code: str, description: str) -> Refused:
+    """429: more connections, or more work at once, than this node takes."""
+    return Refused(429, code, description, "ServiceError")
+
+
+def unavailable(code: str, description: str) -> Refused:
+    """503: not now; the client comes again."""
+    return Refused(503, code, description, "ServiceError")

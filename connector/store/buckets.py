@@ -17,10 +17,11 @@ import orjson
 from rocksdict import Rdict, WriteBatch
 
 from connector.oplog.ops import Op, signed
+from connector.oplog.wire import wire_text
 from connector.position import OPS_PER_COMMIT
 from connector.store.rocks import Cursor, after, open_free_store
 
-FORMAT = 1
+FORMAT = 2
 KEY = struct.Struct(">cI")  # kind of entry, version
 OP_ID = struct.Struct(">Q")
 SUMS = struct.Struct(">IQqQ")  # checksum, ops, rows, newest op id
@@ -53,19 +54,24 @@ class Sums(NamedTuple):
     last_op: int
 
 
-class StoredOp(NamedTuple):
-    op_id: int
-    op: str
-    object_type: str
-    object_id: str
-    subkey: str
-    checksum: int
-    data: str | None
-    target_op: int
+class Portion(NamedTuple):
+    """Some of a bucket's ops, each as clients read it (`connector.oplog.wire`)."""
+
+    texts: list[bytes]
+    last: int  # op id of the last one; where there is none, what it was asked to be beyond
+    more: bool  # the checkpoint has more of the bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a checkpoint changed since the one before: buckets and lookups as (version, parameters)."""
+
+    buckets: frozenset[tuple[int, str]]
+    lookups: frozenset[tuple[int, str]]
 
 
 class View:
-    """One checkpoint, as one cursor on the store sees it."""
+    """One checkpoint, as one cursor on the store sees it. For one thread at a time."""
 
     def __init__(self, db: Rdict) -> None:
         self._cursor = Cursor(db)
@@ -82,11 +88,11 @@ class View:
         for key, value in self._cursor.items(prefix, KEY.pack(TOTALS, version + 1)):
             yield key[len(prefix) :].decode(), _sums(value)
 
-    def ops(self, version: int, bucket: str, *, beyond: int = 0) -> Iterator[StoredOp]:
-        """The bucket's ops with `beyond` < op id <= the exposed one, rising."""
+    def portion(self, version: int, bucket: str, *, beyond: int, count: int, size: int) -> Portion:
+        """The ops with `beyond` < op id <= the exposed one, rising: at most `count`, and none after `size` bytes."""
         start = _op_key(version, bucket, beyond + 1)
-        for key, value in self._cursor.items(start, _op_key(version, bucket, self.exposed.op_id + 1)):
-            yield StoredOp(OP_ID.unpack(key[-8:])[0], *orjson.loads(value))
+        texts, last, more = self._cursor.portion(start, _op_key(version, bucket, self.exposed.op_id + 1), count, size)
+        return Portion(texts, OP_ID.unpack(last[-OP_ID.size :])[0] if last else beyond, more)
 
     def lookup(self, version: int, lookup: str) -> list[str]:
         """The outputs (JSON text) that each row now gives under a lookup of a parameter index."""
@@ -120,6 +126,7 @@ class BucketStore:
 
     def _begin(self) -> None:
         self._deltas: dict[tuple[int, str], list[int]] = {}  # checksum, ops, rows, newest op id
+        self._lookups: set[tuple[int, str]] = set()
         self._rewrites: list[Op] = []
 
     def view(self) -> View:
@@ -139,8 +146,9 @@ class BucketStore:
             elif kinds[op["version"]] == "index":
                 key = _lookup_prefix(op["version"], op["bucket"]) + op["subkey"].encode() + b"\0"
                 batch.put(key + OP_ID.pack(op["op_id"]), (op["data"] or "").encode())
+                self._lookups.add((op["version"], op["bucket"]))
             else:
-                batch.put(_op_key(op["version"], op["bucket"], op["op_id"]), _op_value(op))
+                batch.put(_op_key(op["version"], op["bucket"], op["op_id"]), wire_text(op))
                 self._sum(op)
         self._db.write(batch)
 
@@ -151,7 +159,7 @@ class BucketStore:
         delta[2] += 1 if op["added"] else -1 if op["op"] == "REMOVE" else 0
         delta[3] = op["op_id"]
 
-    def expose(self, exposed: Exposed) -> None:
+    def expose(self, exposed: Exposed) -> Changed:
         """One write batch: sums and rewrites of all that was added, versions that are gone, the exposed id."""
         batch, cursor = WriteBatch(raw_mode=True), Cursor(self._db)
         for version in self._held - exposed.offsets.keys():
@@ -167,7 +175,9 @@ class BucketStore:
         self._db.write(batch)
         self.exposed = exposed
         self._held = set(exposed.offsets)
+        changed = Changed(frozenset(self._deltas), frozenset(self._lookups))
         self._begin()
+        return changed
 
     def _rewrite(self, batch: WriteBatch, cursor: Cursor, op: Op) -> None:
         """MOVE takes the place of one op, CLEAR of all up to its own."""
@@ -179,7 +189,7 @@ class BucketStore:
                 batch.delete(key)
             delta = self._deltas.setdefault((version, bucket), [0, 0, 0, 0])
             delta[1] += 1 - len(gone)
-        batch.put(_op_key(version, bucket, op["op_id"]), _op_value(op))
+        batch.put(_op_key(version, bucket, op["op_id"]), wire_text(op))
 
     def empty(self) -> None:
         """Take everything away: the store is of another log."""
@@ -200,12 +210,6 @@ def _op_key(version: int, bucket: str, op_id: int) -> bytes:
 
 def _lookup_prefix(version: int, lookup: str) -> bytes:
     return KEY.pack(LOOKUPS, version) + lookup.encode() + b"\0"
-
-
-def _op_value(op: Op) -> bytes:
-    return orjson.dumps(
-        [op["op"], op["object_type"], op["object_id"], op["subkey"], op["checksum"], op["data"], op["target_op"]]
-    )
 
 
 def _sums(value: bytes) -> Sums:

@@ -63,6 +63,25 @@ class Cursor:
                 return
             start = portion[-1][0] + b"\0"
 
+    def portion(self, start: bytes, end: bytes, count: int, size: int) -> tuple[list[bytes], bytes, bool]:
+        """The values of start <= key < end, rising: at most `count`, and none after `size` bytes; the key of the last
+        one (empty: there is none), and whether there are more."""
+        at, last, held = self._at, b"", 0
+        values: list[bytes] = []
+        valid, key_of, value_of, advance = at.valid, at.key, at.value, at.next
+        at.seek(start)
+        while valid():
+            key = key_of()
+            if key >= end:
+                return values, last, False
+            if len(values) >= count or held >= size:
+                return values, last, True
+            value = value_of()
+            values.append(value)
+            last, held = key, held + len(value)
+            advance()
+        return values, last, False
+
     def _portion(self, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
         found: list[tuple[bytes, bytes]] = []
         self._at.seek(start)

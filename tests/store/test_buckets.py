@@ -6,13 +6,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from connector.oplog.fold import fold
 from connector.oplog.ops import Op, clear, move, put, remove
 from connector.position import op_id
-from connector.store.buckets import BucketStore, Exposed
+from connector.store.buckets import BucketStore, Changed, Exposed, View
 from tests.builders import out, source_key
 
 KINDS = {1: "bucket", 2: "index"}
@@ -40,17 +42,22 @@ def put_of(commit: int, index: int, name: str, text: str, *, bucket: str = "[]",
     return put(op_id(commit, index), 1, bucket, identity, o.hash, text, added, commit)
 
 
+def ops(view: View, bucket: str, *, version: int = 1, beyond: int = 0) -> list[dict[str, Any]]:
+    """All of a bucket's ops that the view shows, as clients read them."""
+    return [orjson.loads(text) for text in view.portion(version, bucket, beyond=beyond, count=100, size=10_000).texts]
+
+
 def exposed(commit: int, *versions: int) -> Exposed:
     return Exposed("log", commit, commit, dict.fromkeys(versions or (1,), commit))
 
 
 def test_ops_show_only_once_their_checkpoint_is_exposed(store: BucketStore) -> None:
     store.add([put_of(1, 0, "a", "x")], KINDS)
-    assert list(store.view().ops(1, "[]")) == []
+    assert ops(store.view(), "[]") == []
     store.expose(exposed(1))
     store.add([put_of(2, 0, "b", "y")], KINDS)
     view = store.view()
-    assert [o.object_id for o in view.ops(1, "[]")] == ["a"]
+    assert [o["object_id"] for o in ops(view, "[]")] == ["a"]
     assert view.sums(1, "[]").rows == 1
 
 
@@ -60,17 +67,17 @@ def test_a_view_stays_at_its_checkpoint(store: BucketStore) -> None:
     view = store.view()
     store.add([put_of(2, 0, "b", "y")], KINDS)
     store.expose(exposed(2))
-    assert [o.object_id for o in view.ops(1, "[]")] == ["a"]
+    assert [o["object_id"] for o in ops(view, "[]")] == ["a"]
     assert view.sums(1, "[]").ops == 1
-    assert [o.object_id for o in store.view().ops(1, "[]", beyond=op_id(1, 0))] == ["b"]
+    assert [o["object_id"] for o in ops(store.view(), "[]", beyond=op_id(1, 0))] == ["b"]
 
 
 def test_sums_are_those_of_the_fold(store: BucketStore) -> None:
-    ops = [put_of(1, 0, "a", "x"), put_of(1, 1, "b", "y"), put_of(2, 0, "a", "z", added=False)]
-    ops.append(remove(op_id(2, 1), 1, "[]", ("todos", "b", source_key("b")), 2))
-    store.add(ops, KINDS)
+    written = [put_of(1, 0, "a", "x"), put_of(1, 1, "b", "y"), put_of(2, 0, "a", "z", added=False)]
+    written.append(remove(op_id(2, 1), 1, "[]", ("todos", "b", source_key("b")), 2))
+    store.add(written, KINDS)
     store.expose(exposed(2))
-    bucket = fold(ops).buckets[1, "[]"]
+    bucket = fold(written).buckets[1, "[]"]
     assert store.view().sums(1, "[]") == (bucket.checksum, bucket.count, len(bucket.rows), bucket.last_op)
 
 
@@ -87,15 +94,15 @@ def test_a_restart_before_the_checkpoint_adds_again_and_counts_once(tmp_path: Pa
 
 
 def test_compaction_is_applied_with_the_checkpoint(store: BucketStore) -> None:
-    ops = [put_of(1, 0, "a", "x"), put_of(1, 1, "b", "x"), put_of(2, 0, "a", "y", added=False)]
-    store.add(ops, KINDS)
+    written = [put_of(1, 0, "a", "x"), put_of(1, 1, "b", "x"), put_of(2, 0, "a", "y", added=False)]
+    store.add(written, KINDS)
     store.expose(exposed(2))
     before = store.view().sums(1, "[]")
-    cleared = clear(ops[0], ops[0]["checksum"], ops[2]["op_id"])
-    store.add([move(ops[0], ops[2]["op_id"]), cleared], KINDS)
-    assert [o.op for o in store.view().ops(1, "[]")] == ["PUT", "PUT", "PUT"]
+    cleared = clear(written[0], written[0]["checksum"], written[2]["op_id"])
+    store.add([move(written[0], written[2]["op_id"]), cleared], KINDS)
+    assert [o["op"] for o in ops(store.view(), "[]")] == ["PUT", "PUT", "PUT"]
     store.expose(exposed(3))
-    assert [o.op for o in store.view().ops(1, "[]")] == ["CLEAR", "PUT", "PUT"]
+    assert [o["op"] for o in ops(store.view(), "[]")] == ["CLEAR", "PUT", "PUT"]
     assert store.view().sums(1, "[]") == before
 
 
@@ -117,7 +124,7 @@ def test_a_dropped_version_goes_whole(store: BucketStore) -> None:
     store.expose(exposed(1, 1, 2))
     store.expose(exposed(2, 2))
     assert list(store.view().buckets(1)) == []
-    assert list(store.view().ops(1, "[]")) == []
+    assert ops(store.view(), "[]") == []
 
 
 def test_readers_during_writes_see_whole_checkpoints(store: BucketStore, impatient_threads: None) -> None:
@@ -129,9 +136,9 @@ def test_readers_during_writes_see_whole_checkpoints(store: BucketStore, impatie
         while not ended.is_set():
             view = store.view()
             one, other = (view.sums(1, b).ops for b in ("[1]", "[2]"))
-            ops = [len(list(view.ops(1, b))) for b in ("[1]", "[2]")]
-            if not one == other == ops[0] == ops[1] == view.exposed.commit:
-                torn.append((one, other, ops, view.exposed.commit))
+            found = [len(view.portion(1, b, beyond=0, count=10_000, size=10**7).texts) for b in ("[1]", "[2]")]
+            if not one == other == found[0] == found[1] == view.exposed.commit:
+                torn.append((one, other, found, view.exposed.commit))
 
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
@@ -153,11 +160,31 @@ def test_a_version_that_was_never_exposed_leaves_nothing(tmp_path: Path) -> None
     store.expose(exposed(1))
     store.add([{**put_of(2, 0, "b", "y"), "version": 3}], {3: "bucket"})
     store.expose(exposed(2))
-    assert list(store.view().ops(3, "[]")) == []
+    assert ops(store.view(), "[]", version=3) == []
     store.add([{**put_of(3, 0, "b", "y"), "version": 4}], {4: "bucket"})
     store.close()
     again = BucketStore(tmp_path / "buckets")
     again.expose(exposed(3, 1, 4))
-    assert list(again.view().ops(4, "[]")) == []
-    assert [o.object_id for o in again.view().ops(1, "[]")] == ["a"]
+    assert ops(again.view(), "[]", version=4) == []
+    assert [o["object_id"] for o in ops(again.view(), "[]")] == ["a"]
     again.close()
+
+
+def test_a_portion_is_bounded_and_says_whether_there_is_more(store: BucketStore) -> None:
+    store.add([put_of(1, number, str(number), "x" * 100) for number in range(10)], KINDS)
+    store.expose(exposed(1))
+    view = store.view()
+    first = view.portion(1, "[]", beyond=0, count=4, size=10_000)
+    assert (len(first.texts), first.last, first.more) == (4, op_id(1, 3), True)
+    rest = view.portion(1, "[]", beyond=first.last, count=6, size=10_000)
+    assert (len(rest.texts), rest.last, rest.more) == (6, op_id(1, 9), False)
+    assert view.portion(1, "[]", beyond=rest.last, count=6, size=10_000) == ([], rest.last, False)
+    assert len(view.portion(1, "[]", beyond=0, count=10, size=1).texts) == 1
+
+
+def test_a_checkpoint_says_what_it_changed(store: BucketStore) -> None:
+    store.add([put_of(1, 0, "a", "x", bucket="[1]"), put_of(1, 1, "b", "x", bucket="[2]")], KINDS)
+    store.add([{**put_of(1, 2, "a", "[1]", bucket='["u1"]'), "version": 2}], KINDS)
+    assert store.expose(exposed(1, 1, 2)) == Changed(frozenset({(1, "[1]"), (1, "[2]")}), frozenset({(2, '["u1"]')}))
+    store.add([put_of(2, 0, "a", "y", bucket="[1]", added=False)], KINDS)
+    assert store.expose(exposed(2, 1, 2)) == Changed(frozenset({(1, "[1]")}), frozenset())

@@ -71,7 +71,7 @@ class Draft:
                 return True  # it went with its deployment
             versions = answering(self.state, stream, record)
         if record["truncate"] is not None:
-            done = self._truncate(record["truncate"], versions, record["position"], rows)
+            done = self._truncate(stream, record, versions, rows)
         else:
             done = self._rows(stream, record, versions, rows)
         if done:
@@ -173,9 +173,14 @@ class Draft:
             fitted = self._portion(portion, position, rows)
             cursor += fitted
             if fitted < len(portion):
-                self.state = replace(self.state, cursors={**self.state.cursors, stream: cursor})
+                self._interrupted(stream, cursor)
                 return False
         return True
+
+    def _interrupted(self, stream: str, cursor: int) -> None:
+        """This commit ends inside the stream's record."""
+        if cursor:
+            self.state = replace(self.state, cursors={**self.state.cursors, stream: cursor})
 
     def _portion(self, work: Sequence[Work], position: int, rows: Rows) -> int:
         """Compare these rows; how many fitted into the commit."""
@@ -192,12 +197,16 @@ class Draft:
                 self.changes.compare((version, key), last, given, position)
         return len(work)
 
-    def _truncate(self, table: str, versions: frozenset[int], position: int, rows: Rows) -> bool:
+    def _truncate(self, stream: str, record: Evaluated, versions: frozenset[int], rows: Rows) -> bool:
+        assert record["truncate"] is not None
+        cursor = self.state.cursors.get(stream, 0)
         for version in sorted(versions):
-            for key, last in rows.of_table(version, table):
+            for key, last in rows.of_table(version, record["truncate"]):
                 if self.changes.ops and len(self.changes.ops) + len(last) > OPS_PER_TRANSACTION:
+                    self._interrupted(stream, cursor)
                     return False
-                self.changes.compare((version, key), last, (), position)
+                self.changes.compare((version, key), last, (), record["position"])
+                cursor += 1
         return True
 
     def _advance(self, stream: str, record: Evaluated, versions: frozenset[int], next_offset: int) -> None:

@@ -39,7 +39,7 @@ def answering(state: Merge, stream: str, record: Evaluated) -> frozenset[int]:
     has been passed of the record was not taken for it, so that it waits for the next one.
     """
     shadows = shadows_of(state.catalog, stream)
-    begun = bool(state.cursors.get(stream))
+    begun = stream in state.cursors
     given = {shadows.get(e["version"], e["version"]): e["evaluation"] for e in record["versions"]}
     replay = record["replay"] is not None
     return frozenset(
@@ -71,7 +71,8 @@ def _judge_main(state: Merge, record: Evaluated) -> Verdict:
     if not answered.issuperset(v.version for v in state.catalog.advancing() if v.stream == MAIN):
         return Verdict.REFUSE
     awaited = {v.stream for v in state.catalog.advancing() if v.version not in answered}
-    return Verdict.TAKE if all(state.looked.get(stream, 0) > taken for stream in awaited) else Verdict.HOLD
+    looked = all(state.looked.get(stream, 0) > taken for stream in awaited)
+    return Verdict.TAKE if looked or MAIN in state.cursors else Verdict.HOLD
 
 
 def _judge_replay(state: Merge, tributary: Tributary, record: Evaluated, scan: ReplayRange) -> Verdict:
@@ -103,11 +104,12 @@ def _to_look(state: Merge, tributary: Tributary, record: Evaluated) -> bool:
     """What is exposed is stopped before a record, and all of a definition at one position: so main takes none before
     the tributaries' records of that position are known, and are looked at where all stand level (rule T2).
 
-    Nothing is stopped inside a record of main, which is taken in portions, nor beside an overlay that lands.
+    Nothing is stopped inside a record of main, which is taken in portions, nor beside an overlay that lands: main's
+    record, once begun, waits for no look.
     """
     return (
         tributary.state == "taking_over"
-        and not state.cursors.get(MAIN)
+        and MAIN not in state.cursors
         and not is_landing(state.catalog)
         and state.looked.get(tributary.name, 0) < record["position"]
         and all(state.versions[v.version].position == state.main.position for v in state.catalog.advancing())

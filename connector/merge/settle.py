@@ -86,7 +86,7 @@ def waits(state: Merge, deployment: Deployment, complete: Complete) -> Iterator[
             yield f"the replay of {tributary.name} is not wholly taken"
         elif position < tributary.head:
             yield f"main is at {position}, before {tributary.head} where the replay ended"
-        elif (at := state.streams[tributary.name].position) != position or state.cursors.get(tributary.name):
+        elif (at := state.streams[tributary.name].position) != position or tributary.name in state.cursors:
             yield f"{tributary.name} is at {at}, main at {position}"
         own = set(tributary.versions)
         yield from _incomplete(
@@ -94,7 +94,7 @@ def waits(state: Merge, deployment: Deployment, complete: Complete) -> Iterator[
         )
     for version in _coming_back(state, deployment):  # it may lag (rule M6)
         reached = state.versions[version.version].position
-        if reached != position or state.cursors.get(version.stream):
+        if reached != position or version.stream in state.cursors:
             yield f"version {version.version} is at {reached}, main at {position}"
 
 

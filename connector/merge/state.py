@@ -111,9 +111,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Everything but the row state. `number` is that of the last commit; `cursors` the rows taken of a record
-    that did not fit into one commit, per stream: they need no durability, since a row taken twice gives no op.
-    `looked`: up to where each tributary's records are known, beyond main by one; lost in a crash without harm."""
+    """Everything but the row state. `number` is that of the last commit. `cursors` has the streams of whose next record
+    a part is in commits already, since it did not fit into one, and how many rows of it need not be compared again.
+    `looked`: up to where each tributary's records are known under this catalog, beyond main by one; lost in a crash
+    without harm."""
 
     catalog: Catalog = field(default_factory=Catalog)
     number: int = 0
@@ -150,7 +151,7 @@ class Merge:
             streams=streams | {n: _bounded(streams.get(n) or _begun(t, self.main), t) for n, t in tributaries.items()},
             versions={n: counted or Counted(position=begun[n]) for n, counted in versions.items()},
             cursors={n: c for n, c in self.cursors.items() if n == MAIN or n in tributaries},
-            looked={n: p for n, p in self.looked.items() if n in tributaries},
+            looked={},
         )
 
 
@@ -190,7 +191,7 @@ def is_checkpoint(state: Merge) -> bool:
     exposed = state.catalog.advancing()
     level = all(state.versions[v.version].position == position for v in exposed)
     streams = {MAIN, *(v.stream for v in exposed)}
-    whole = not any(state.cursors.get(s) for s in streams) and not is_landing(state.catalog)
+    whole = not streams & state.cursors.keys() and not is_landing(state.catalog)
     return level and whole and at_boundary(state, position)
 
 
@@ -211,7 +212,7 @@ def commit_record(state: Merge, *, exposed: bool, now: int) -> dict[str, Any]:
     return {
         "number": state.number,
         "position": position,
-        "cursor": state.cursors.get(MAIN, 0),
+        "cursor": max(1, state.cursors[MAIN]) if MAIN in state.cursors else 0,
         "exposed": exposed,
         "committed_at": at.committed_at,
         "written_at": now,
@@ -249,7 +250,11 @@ def _stream_record(stream: Stream) -> dict[str, Any]:
 
 
 def recovered(commit: Mapping[str, Any], catalog: Catalog) -> Merge:
-    """The state after the last commit (law 6)."""
+    """The state after the last commit (law 6).
+
+    A record that is taken in part is compared again from its beginning, which gives no op: another attempt at the same
+    position may come first now.
+    """
     streams = {
         s["stream"]: Stream(
             s["stream"],
@@ -274,5 +279,6 @@ def recovered(commit: Mapping[str, Any], catalog: Catalog) -> Merge:
         request_offset=commit["request_offset"],
         streams=streams,
         versions=versions,
+        cursors={MAIN: 0} if commit["cursor"] else {},
         waits=tuple(Wait(**w) for w in commit.get("waits", ())),
     ).with_catalog(catalog)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from connector.merge.catalog import Catalog, Deployment, Version, taken_over
+from connector.merge.catalog import MAIN, Catalog, Deployment, Version, taken_over
 from connector.merge.endings import failed
 from connector.merge.state import Evaluated, Merge, RejectedRow
 
@@ -36,7 +36,7 @@ def stops(state: Merge, record: Evaluated, versions: frozenset[int], patience: P
     found = {}
     for number in versions & (hung | refused.keys()):
         version = state.catalog.version(number)
-        if version is None or not (_can_stop(state.catalog, version) or _kept_and_hung(version, hung)):
+        if version is None or not (_can_stop(state, version, record) or _kept_and_hung(version, hung)):
             continue
         names = definitions_of(state.catalog, _original(state.catalog, number))
         total = state.versions[number].rejected + refused[number]
@@ -55,9 +55,12 @@ def _told(row: RejectedRow) -> str:
     return f"{row['key']}: {row['reason']}"
 
 
-def _can_stop(catalog: Catalog, version: Version) -> bool:
-    """Not for rejected rows of one that nobody sees: a retained one, or the copy of a verify."""
-    return version.state in ("exposed", "pending") or _original(catalog, version.version) != version.version
+def _can_stop(state: Merge, version: Version, record: Evaluated) -> bool:
+    """Not for rejected rows of one that nobody sees: a retained one, or the copy of a verify. Nor one that is exposed
+    once main has taken anything of that position: the rest of its definition would stop at another."""
+    if version.state == "exposed":
+        return record["position"] > state.main.position and MAIN not in state.cursors
+    return version.state == "pending" or _original(state.catalog, version.version) != version.version
 
 
 def _kept_and_hung(version: Version, hung: frozenset[int]) -> bool:

@@ -272,6 +272,70 @@ def test_whoever_delivers_it_and_when_a_definition_stops_at_one_position(
     assert (desk.commits[-1]["position"], desk.commits[-1]["exposed"]) == (4, True)
 
 
+def renamed(desk: Desk, name: str, number: int) -> None:
+    """The merge accepts a deploy in which a definition of this name has the version too, and commits that."""
+    wanted = DeployedDefinition(name, 3, "[]", (DeployedPart("bucket", f"p{number}", number, ""),))
+    coming = replace(deployment(7, [], state="catching_up"), definitions=(wanted,))
+    desk.catalog = replace(desk.catalog, deployments=(*desk.catalog.deployments, coming))
+    desk.state = desk.state.with_catalog(desk.catalog)
+    desk.complete = {}  # it stays pending
+
+
+def test_what_a_deploy_asks_between_the_look_and_the_record_counts_for_all_of_a_definition() -> None:
+    """Main's record comes after the request: neither part of the definition is taken to it."""
+    desk = taking_over(parts={"x": (1, 2)}, streams={2: "t2"}, none_for=frozenset("z"))
+    desk.feed(of_one(1, 1, "main"), of_one(2, 1, "t2"), of_one(2, 2, "t2", bad=True))
+    desk.run()
+    assert desk.state.looked == {"t2": 2}
+    renamed(desk, "z", 2)
+    desk.feed(of_one(1, 2, "main"))
+    desk.run()
+    assert stopped(desk) == [(1, 1), (2, 1)]
+
+
+def test_what_a_deploy_asks_once_main_has_a_position_counts_from_the_next_one_on() -> None:
+    desk = taking_over(parts={"x": (1, 2)}, streams={2: "t2"}, none_for=frozenset("z"))
+    desk.feed(of_one(1, 1, "main"), of_one(2, 1, "t2"), of_one(2, 2, "t2", bad=True))
+    desk.run()
+    late = desk.evaluated["t2"].pop()
+    desk.feed(of_one(1, 2, "main"))
+    desk.run()
+    assert desk.state.main.position == 2
+    renamed(desk, "z", 2)
+    desk.feed(late, of_one(1, 3, "main"), of_one(2, 3, "t2", bad=True))
+    desk.run()
+    assert stopped(desk) == [(1, 2), (2, 2)]
+    assert desk.counted(2)["rejected"] == 2
+
+
+@pytest.mark.parametrize("crash", [False, True])
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_nothing_is_stopped_inside_a_record_whatever_is_asked_meanwhile(
+    name: str, crash: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Main's record 2 takes several commits. Between two of them what may have no error becomes another; the record
+    of t2, which had been looked at, need not be looked at again."""
+    monkeypatch.setattr("connector.merge.draft.OPS_PER_TRANSACTION", 3)
+    monkeypatch.setattr("connector.merge.draft.SLICE", 1)
+    desk = taking_over(parts={"x": (1, 2), "y": (3,)}, streams={2: "t2"}, none_for=frozenset())
+    many = {source_key(f"k{n}"): row(f"k{n}") for n in range(8)}
+    for number, rows in ((1, {}), (2, many)):
+        bad = [rejected(1, "bad"), rejected(3, "bad")] if number == 2 else []
+        desk.feed(evaluated(number, [table_of(rows, {1: everywhere, 3: everywhere})], rejected=bad))
+        desk.feed(of_one(2, number, "t2"))
+    while "main" not in desk.state.cursors:
+        assert desk.round()
+    if crash:
+        desk.crash()
+    desk.patience = Patience(none_for=frozenset(name))
+    desk.run()
+    assert stopped(desk) == []
+    assert desk.commits[-1]["position"] == 2
+    desk.feed(evaluated(3, versions=[1, 3], rejected=[rejected(1, "bad"), rejected(3, "bad")]), of_one(2, 3, "t2"))
+    desk.run()
+    assert {number for number, at in stopped(desk) if at == 2} == {"x": {1, 2}, "y": {3}}[name]
+
+
 def of_main(position: int, numbers: tuple[int, ...], bad: tuple[int, int]) -> Evaluated:
     """What main says of these and of version 4."""
     answered = [*numbers, 4]

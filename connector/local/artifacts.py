@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import shutil
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +22,7 @@ from jgo.config import GlobalSettings
 from jgo.constants import MAVEN_CENTRAL_URL
 
 from connector.errors import SynclineError, Unavailable
+from connector.local.cache import cache_folder, whole
 
 LIST = "artifacts.txt"
 TRIES = 3
@@ -65,14 +63,6 @@ def version(name: str) -> str:
     return next(artifact.version for artifact in pinned() if artifact.name == name)
 
 
-def cache_folder() -> Path:
-    """`$SYNCLINE_CACHE`, or `syncline` in the user's cache folder; shared by all checkouts."""
-    named = os.environ.get("SYNCLINE_CACHE")
-    if named:
-        return Path(named).resolve()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "syncline"
-
-
 def installed() -> Path:
     """The folder with `kafka/`, `plugins/` and `registry/`, fetched first where it is missing.
 
@@ -82,7 +72,8 @@ def installed() -> Path:
     folder = cache_folder() / f"java-{hashlib.sha256(_list_text().encode()).hexdigest()[:16]}"
     if not folder.is_dir():
         try:
-            _install(folder)
+            with whole(folder) as partial:
+                _fill(partial, pinned())
         except OSError as error:
             raise SynclineError(
                 f"Java artifacts cannot be stored: {error.strerror or error}",
@@ -100,18 +91,6 @@ def _artifact(line: str) -> Artifact:
     folder, coordinate, sha256 = line.split()
     group, name, number, classifier, packaging = [*coordinate.split(":"), "", "jar"][:5]
     return Artifact(folder, group, name, number, classifier, packaging, sha256)
-
-
-def _install(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=folder.parent))
-    try:
-        partial.chmod(0o755)
-        _fill(partial, pinned())
-        if not folder.is_dir():  # another checkout may have been quicker
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _fill(folder: Path, artifacts: Iterable[Artifact]) -> None:

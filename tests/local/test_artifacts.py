@@ -17,6 +17,7 @@ import pytest
 
 from connector.errors import SynclineError, Unavailable
 from connector.local import artifacts
+from connector.local.cache import cache_folder
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -81,7 +82,7 @@ def test_another_file_than_the_pinned_one_is_refused_and_nothing_kept(repository
     (repository / artifacts.pinned()[0].path).write_bytes(b"another jar")
     with pytest.raises(SynclineError, match=r"one-1\.0\.jar is not the pinned file: sha-256 [0-9a-f]{64}, expected"):
         artifacts.installed()
-    assert list(artifacts.cache_folder().iterdir()) == []
+    assert list(cache_folder().iterdir()) == []
 
 
 def test_a_failed_download_says_which_file_and_what_to_do(repository: Path) -> None:

@@ -41,6 +41,10 @@ class Settings:
     manage_connector: bool = True  # a deploy may add tables to the connector and the publication
     stop_after: int = 10_000  # rejected rows of one version; 0: any number
     on_error: Mapping[str, str] = field(default_factory=dict)  # definition: "reject" or "stop"
+    audience: tuple[str, ...] = field(default=())  # `aud` of clients' tokens, one of these
+    jwks: Mapping[str, Any] = field(default_factory=dict, repr=False)  # keys that sign them; may be secret
+    jwks_uri: str = ""  # where such keys are published
+    development_tokens: bool = False  # `syncline token` signs them too
 
 
 def load(path: str | None = None) -> Settings:
@@ -84,6 +88,18 @@ def _from_map(file: Path, content: dict[str, Any]) -> Settings:
     return Settings(path=file, **values)
 
 
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(one, str) and one for one in value)
+
+
+def _is_key_set(value: dict[str, Any]) -> bool:
+    keys = value.get("keys")
+    return isinstance(keys, list) and keys != [] and all(isinstance(key, dict) for key in keys)
+
+
+_LISTS = ("audience",)  # a single text will do
+_SECRET = ("jwks",)  # never shown in an error
+
 # What a value must be, in words, and whether it is.
 _TEXT = ("text", lambda value: isinstance(value, str) and value != "")
 _COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
@@ -101,11 +117,18 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "toast": ("refuse or reread", lambda v: v in ("refuse", "reread")),
     "manage_connector": ("true or false", lambda v: isinstance(v, bool)),
+    "audience": ("a text or a list of texts", lambda v: _texts([v] if isinstance(v, str) else v)),
+    "jwks": ("a map `keys:` to a list of JSON Web Keys", lambda v: isinstance(v, dict) and _is_key_set(v)),
+    "jwks_uri": ("an http or https URL", lambda v: isinstance(v, str) and v.startswith(("https://", "http://"))),
+    "development_tokens": ("true or false", lambda v: isinstance(v, bool)),
 }
 
 
 def _checked(file: Path, name: str, value: Any) -> Any:
     wanted, fits = _TYPES.get(name, _TEXT)
     if not fits(value):
-        raise BadConfig(f'setting "{name}" is {value!r}, not {wanted}', where=str(file))
+        shown = "not" if name in _SECRET else f"{value!r}, not"
+        raise BadConfig(f'setting "{name}" is {shown} {wanted}', where=str(file))
+    if name in _LISTS and isinstance(value, str):
+        return (value,)
     return tuple(value) if isinstance(value, list) else value

@@ -80,7 +80,7 @@ def test_every_setting_stands_with_its_default(setting: Field[Any]) -> None:
     row = re.search(rf"^\| `{setting.name}` \| [^|]+ \| ([^|]+) \|", page("settings.md"), re.MULTILINE)
     assert row is not None
     default = setting.default
-    wanted = "must be given" if default is MISSING else "empty" if default == () else f"`{default}`"
+    wanted = "must be given" if default is MISSING else "empty" if default in ((), "") else f"`{default}`"
     if setting.default_factory is not MISSING:
         wanted = "empty"
     assert row[1].strip() == wanted

@@ -54,8 +54,27 @@ def test_without_one_the_message_says_how_to_get_one(tmp_path: Path, monkeypatch
         (GOOD + "max_request_size: true\n", "max_request_size"),
         (GOOD + "retain_removed: -1\n", "retain_removed"),
         (GOOD + "toast: nonsense\n", "toast"),
+        (GOOD + "audience: 7\n", "audience"),
+        (GOOD + "audience: []\n", "audience"),
+        (GOOD + "audience: [a, '']\n", "audience"),
+        (GOOD + "jwks: {keys: []}\n", "jwks"),
+        (GOOD + "jwks: {keys: [a]}\n", "jwks"),
+        (GOOD + "jwks_uri: ftp://a\n", "jwks_uri"),
+        (GOOD + "development_tokens: yes please\n", "development_tokens"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(BadConfig, match=named):
         load(write(tmp_path, text))
+
+
+def test_one_audience_needs_no_list(tmp_path: Path) -> None:
+    assert load(write(tmp_path, GOOD + "audience: app\n")).audience == ("app",)
+    assert load(write(tmp_path, GOOD + "audience: [app, api]\n")).audience == ("app", "api")
+
+
+def test_keys_are_never_shown(tmp_path: Path) -> None:
+    assert "hidden" not in repr(load(write(tmp_path, GOOD + "jwks: {keys: [{kty: oct, k: hidden}]}\n")))
+    with pytest.raises(BadConfig) as raised:
+        load(write(tmp_path, GOOD + "jwks: {kty: oct, k: hidden}\n"))
+    assert "hidden" not in raised.value.report()

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("status", "positions, lag, deployments, definitions"),
     "buckets": ("buckets", "list buckets with rows, ops and checksums"),
     "tail": ("tail", "print operations as they come"),
+    "token": ("token", "print a token for a client, signed by the development key"),
     "verify": ("verify", "prove that incremental equals from scratch"),
 }
 

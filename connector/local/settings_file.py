@@ -15,6 +15,7 @@ app: syncline
 connector: syncline
 topic_prefix: source
 state: .syncline
+development_tokens: true   # `syncline token` may be any user: for this machine only, never in production
 """
 
 

@@ -18,6 +18,7 @@ def test_a_new_file_is_one_that_every_command_can_load(tmp_path: Path) -> None:
     assert (loaded.connect, loaded.postgres) == ("http://127.0.0.1:3", "postgresql://postgres@127.0.0.1:4/app")
     assert (loaded.app, loaded.connector, loaded.topic_prefix) == ("syncline", "syncline", "source")
     assert loaded.state == tmp_path / ".syncline"
+    assert loaded.development_tokens
 
 
 def test_only_addresses_are_mended(tmp_path: Path) -> None:

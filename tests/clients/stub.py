@@ -16,10 +16,11 @@ Op = dict[str, Any]
 
 
 class Stub:
-    """The server while the block runs. `fault`: "checksum", "missing" (an op) or "auth"."""
+    """The server while the block runs. `fault`: "checksum" or "missing", an op; `token`: the only one that it takes."""
 
-    def __init__(self, fault: str = "") -> None:
-        self.fault = fault
+    def __init__(self) -> None:
+        self.fault = ""
+        self.token: str | None = None
         self.bucket = 'all["v1"]'
         self.ops: list[Op] = []
         self.uploads: list[Any] = []
@@ -130,7 +131,7 @@ class _Answers(BaseHTTPRequestHandler):
         if self.path == "/upload":
             stub.uploads += body["batch"]
             self._reply(200, {})
-        elif stub.fault == "auth":
+        elif stub.token is not None and self.headers["authorization"] != f"Token {stub.token}":
             self._reply(401, {"error": {"code": "PSYNC_S2101", "status": 401, "description": "no"}})
         else:
             self._stream(stub.lines({bucket["name"]: int(bucket["after"]) for bucket in body["buckets"]}))

@@ -74,9 +74,10 @@ const app = {
 
 async function open() {
   const file = path.resolve(given.db);
+  const place = { dbFilename: path.basename(file), dbLocation: path.dirname(file) };
   const db = new PowerSyncDatabase({
     schema: schema(),
-    database: { dbFilename: path.basename(file), dbLocation: path.dirname(file), implementation: { type: 'node:sqlite' } },
+    database: { ...place, implementation: { type: 'node:sqlite' }, readWorkerCount: 1 },
     logger,
     remoteOptions: { customFetch: counted(given.accept) }
   });

@@ -170,7 +170,7 @@ class Process:
         if draft.wants_fresh(whole.record) or not draft.take(reader.stream, whole.record, whole.next_offset, self.rows):
             return False
         reader.assembly.forget()
-        reader.hole.closed()
+        reader.hole.closed(whole.record)
         reader.pop()
         return True
 

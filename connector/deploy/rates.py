@@ -18,7 +18,7 @@ class Rate:
     """Rows/s of a replay, seconds from the request to the switch besides, and whether either was measured here."""
 
     rows_per_second: float = 30_000.0
-    besides: float = 5.0
+    besides: float = 2.0
     measured: bool = False
 
     def limited(self, rows_per_second: int) -> Rate:

@@ -30,7 +30,7 @@ from connector.deploy.plan import SourceRead
 from connector.errors import SourceRefused, Unavailable
 from connector.settings import Settings
 from topologies import database, kafka
-from topologies.connect import Connect
+from topologies.connect import PATIENCE, Connect
 from topologies.prepare import snapshot_topics, source_topics
 
 LOOK = 0.2
@@ -67,7 +67,7 @@ def capture(settings: Settings, tables: Sequence[str], known: Known, say: Say) -
 
     Raises SourceRefused where connector or database says no, Unavailable where one is out of reach.
     """
-    connect = Connect(settings)
+    connect = Connect(settings, patience=PATIENCE)
     try:
         kafka.create_topics(settings, [*source_topics(settings, tables), *snapshot_topics(settings, tables)])
         crash_point("deploy.after_topics")
@@ -89,7 +89,7 @@ def _all_known(tables: Sequence[str], known: Collection[str] | None) -> bool:
 
 
 def _config(settings: Settings) -> Mapping[str, str]:
-    connect = Connect(settings)
+    connect = Connect(settings, patience=PATIENCE)
     try:
         found = connect.config()
     finally:

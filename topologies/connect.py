@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,10 @@ import httpx
 
 from connector.errors import SourceRefused, Unavailable
 from connector.settings import Settings
+
+REACHED_WITHIN = 5.0  # seconds for a connection, and for an answer where nobody has more patience
+PATIENCE = 30.0  # seconds of a command, which has no later look
+LOOK = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +27,17 @@ class SourceOffset:
 
 
 class Connect:
-    """Asks Connect about one connector; raises Unavailable where it is out of reach or rebalancing."""
+    """Asks Connect about one connector; raises Unavailable where it is out of reach or rebalancing.
 
-    def __init__(self, settings: Settings, *, timeout: float = 5.0) -> None:
+    `patience`: how many seconds it may be busy with connectors, anybody's: what starts, stops and moves them is what
+    answers too, and a connector alone has 5 s to stop.
+    """
+
+    def __init__(self, settings: Settings, *, patience: float = 0.0) -> None:
         self._root = settings.connect.rstrip("/")
         self._name = settings.connector
+        self._patience = patience
+        timeout = httpx.Timeout(max(REACHED_WITHIN, patience), connect=REACHED_WITHIN)
         self._client = httpx.Client(timeout=timeout, trust_env=False)
 
     def config(self) -> dict[str, str] | None:
@@ -78,11 +89,11 @@ class Connect:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         url = f"{self._root}/connectors/{self._name}{path}"
-        try:
-            answer = self._client.request(method, url, json=body)
-        except httpx.HTTPError as error:
-            hint = "is it up? `syncline local status`"
-            raise Unavailable(f"Kafka Connect out of reach: {error!r}", where=self._root, hint=hint) from error
+        deadline = time.monotonic() + self._patience
+        answer = self._request(method, url, body)
+        while _is_busy(answer) and time.monotonic() < deadline:
+            time.sleep(LOOK)
+            answer = self._request(method, url, body)
         if answer.status_code == 404:
             return None
         if answer.status_code in (409, 500, 503):
@@ -90,6 +101,18 @@ class Connect:
         if answer.status_code >= 400:
             raise SourceRefused(f"Kafka Connect refused with {answer.status_code}: {answer.text[:800]}", where=url)
         return answer.json() if answer.content else {}
+
+    def _request(self, method: str, url: str, body: Mapping[str, Any] | None) -> httpx.Response:
+        try:
+            return self._client.request(method, url, json=body)
+        except httpx.HTTPError as error:
+            hint = "is it up? `syncline local status`"
+            raise Unavailable(f"Kafka Connect out of reach: {error!r}", where=self._root, hint=hint) from error
+
+
+def _is_busy(answer: httpx.Response) -> bool:
+    """It rebalances, or starts. Some of that it says with 500, as it says what it will never do."""
+    return answer.status_code in (409, 503) or (answer.status_code == 500 and "rebalance" in answer.text)
 
 
 def _in_initial_snapshot(offset: Mapping[str, Any]) -> bool:

@@ -19,11 +19,12 @@ from connector.source.tables import TableFacts, has_plain_name, refusal
 from schemas.registry import Registry
 from topologies import database, kafka
 from topologies.captured import message_topic, transaction_topic
-from topologies.connect import Connect
+from topologies.connect import PATIENCE, Connect
 from topologies.kafka import TopicPlan
 from topologies.topics import HEADROOM, Topics, compacted, retained, set_aside, snapshot
 
 CONNECTOR_READY = 60.0
+FAILED_FOR = 3.0  # seconds; one that starts again is still told as failed for a moment
 PUBLICATION_PATIENCE = 10.0
 DEFAULT_SCHEMA = "public"
 
@@ -68,7 +69,7 @@ def captured_tables(settings: Settings, facts: Mapping[str, TableFacts]) -> list
 
 
 def _servers(settings: Settings) -> Iterator[Finding]:
-    registry, connect = Registry(settings.registry), Connect(settings)
+    registry, connect = Registry(settings.registry), Connect(settings, patience=PATIENCE)
     checks: list[tuple[str, str, Callable[[], object]]] = [
         ("kafka", settings.kafka, lambda: kafka.topic_exists(settings, Topics(settings.app).changes, timeout=5.0)),
         ("registry", settings.registry, registry.subjects),
@@ -213,7 +214,7 @@ def _alter(settings: Settings, topic: str, config: Mapping[str, str]) -> None:
 
 
 def _connector(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
-    connect = Connect(settings)
+    connect = Connect(settings, patience=PATIENCE)
     subject = f"connector {settings.connector}"
     try:
         with database.alone(settings, subject):
@@ -223,7 +224,7 @@ def _connector(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
                 seen = [Finding(subject, "changed", f"created, capturing {len(tables)} tables")]
             else:
                 seen = list(_existing(settings, connect, found, tables))
-        seen.append(_running(connect, subject))
+        seen.append(running(connect, subject))
         yield from seen
         if found is not None and all(finding.outcome == "ok" for finding in seen):
             yield from _publication(settings, publication(found), tables)
@@ -260,11 +261,15 @@ def _publication(settings: Settings, name: str, tables: Sequence[str]) -> Iterat
         yield Finding(f"table {table}", "wrong", f"is not in the publication {name}", hint)
 
 
-def _running(connect: Connect, subject: str) -> Finding:
-    deadline = time.monotonic() + CONNECTOR_READY
+def running(connect: Connect, subject: str) -> Finding:
+    """Whether connector and task run, or come to run within a minute."""
+    ran_last = time.monotonic()
+    deadline = ran_last + CONNECTOR_READY
     while time.monotonic() < deadline:
         failure = _quietly(connect.failure)
-        if failure:
+        if not failure:
+            ran_last = time.monotonic()
+        elif time.monotonic() > ran_last + FAILED_FOR:
             return Finding(subject, "wrong", f"has failed: {failure.strip()}", "mend the cause, then run init again")
         if _quietly(connect.running):
             return Finding(subject, "ok", "runs")

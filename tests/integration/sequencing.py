@@ -47,8 +47,10 @@ def until(there: Callable[[], Any], what: str, *, patience: float = PATIENCE) ->
 
 def ready(source: Source) -> None:
     """Run `init` and expect nothing wrong."""
-    wrong = [finding for finding in prepare(source.settings) if finding.outcome == "wrong"]
-    assert not wrong, wrong
+    wrong = [
+        f"{finding.subject}: {finding.detail}" for finding in prepare(source.settings) if finding.outcome == "wrong"
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 class Process:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -177,6 +177,18 @@ class Pipeline:
 
     def _reader(self) -> tuple[Any, Codec]:
         return kafka.consumer(self.settings), Codec(Schemas(self.settings, patience=10))
+
+
+@contextmanager
+def prepared(settings: Settings, folder: Path) -> Iterator[Pipeline]:
+    """`syncline init` is done, and nothing is left behind."""
+    pipeline = Pipeline(settings, folder)
+    try:
+        done = pipeline.cli("init")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield pipeline
+    finally:
+        pipeline.end()
 
 
 def fold(ops: list[dict[str, Any]]) -> dict[str, Rows]:

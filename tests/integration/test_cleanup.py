@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 
 from connector.store.rocks import open_store
-from tests.integration.pipeline import WORKERS, Pipeline, eventually
+from tests.integration.pipeline import WORKERS, Pipeline, eventually, prepared
 from tests.integration.test_pipeline import CONFIG, LISTS, TODOS, settled
-from tests.integration.world import CHANGED, CHANGED_AGAIN, TABLES, Writer, fill
+from tests.integration.world import CHANGED, CHANGED_AGAIN, Writer, furnish
 from topologies import kafka
 from topologies.changelog import change_log_bytes
 
@@ -26,19 +26,12 @@ EXTRA = "  extra:\n    data:\n      - SELECT id, {number} AS n FROM lists\n"
 @pytest.fixture
 def pipeline(source: Any, tmp_path: Path) -> Iterator[Pipeline]:
     """All workers running, on a source with rows; what is removed is kept for a second."""
-    with source.connect() as connection:
-        connection.execute(TABLES)
-        fill(connection, LISTS, TODOS)
+    furnish(source, LISTS, TODOS)
     with source.settings.path.open("a") as settings:
         settings.write("retain_removed: 1\n")
-    pipeline = Pipeline(source.settings, tmp_path)
-    done = pipeline.cli("init")
-    assert done.returncode == 0, done.stdout + done.stderr
-    pipeline.start()
-    try:
-        yield pipeline
-    finally:
-        pipeline.end()
+    with prepared(source.settings, tmp_path) as made:
+        made.start()
+        yield made
 
 
 def log_range(pipeline: Pipeline) -> tuple[int, int]:

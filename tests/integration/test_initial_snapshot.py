@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from connector.deploy.connector import fresh
-from tests.integration.pipeline import Buckets, Pipeline, at_each_checkpoint, eventually
+from tests.integration.pipeline import Buckets, Pipeline, at_each_checkpoint, eventually, prepared
 from tests.integration.sequencing import Output, connect_call, sequencer
 from tests.integration.test_pipeline import versions
-from tests.integration.world import CONFIG, TABLES, expected, fill
+from tests.integration.world import CONFIG, expected, furnish
 from tests.worlds import Source
 
 pytestmark = pytest.mark.stack
@@ -23,18 +23,11 @@ LATER = {"snapshot.delay.ms": "3600000"}  # the deploy is asked for before the f
 @pytest.fixture
 def pipeline(source: Source, tmp_path: Path) -> Iterator[Pipeline]:
     """A prepared source whose snapshot is still to come, and all workers but the sequencer."""
-    with source.connect() as connection:
-        connection.execute(TABLES)
-        fill(connection, LISTS, TODOS)
-    pipeline = Pipeline(source.settings, tmp_path)
+    furnish(source, LISTS, TODOS)
     connect_call(source.settings, "PUT", "/config", json=fresh(source.settings, NAMES, partitions=4) | LATER)
-    prepared = pipeline.cli("init")
-    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    pipeline.start(only="stream,merge")
-    try:
-        yield pipeline
-    finally:
-        pipeline.end()
+    with prepared(source.settings, tmp_path) as made:
+        made.start(only="stream,merge")
+        yield made
 
 
 def first_shown(pipeline: Pipeline) -> Buckets:

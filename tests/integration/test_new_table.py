@@ -20,7 +20,7 @@ from connector.deploy.connector import signal_topic
 from tests.integration.pipeline import Pipeline, at_each_checkpoint, eventually
 from tests.integration.sequencing import connect_call
 from tests.integration.test_pipeline import versions
-from tests.integration.world import CONFIG, TABLES, expected, fill
+from tests.integration.world import CONFIG, deployed, expected
 from tests.worlds import Source
 from topologies import kafka
 
@@ -40,18 +40,8 @@ IN_FLIGHT = 900_000
 @pytest.fixture
 def pipeline(source: Source, tmp_path: Path) -> Iterator[Pipeline]:
     """Everything but the notes is deployed."""
-    with source.connect() as connection:
-        connection.execute(TABLES)
-        fill(connection, 5, 50)
-    pipeline = Pipeline(source.settings, tmp_path)
-    prepared = pipeline.cli("init")
-    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    pipeline.start()
-    try:
-        pipeline.deploy(CONFIG)
-        yield pipeline
-    finally:
-        pipeline.end()
+    with deployed(source, tmp_path, lists=5, todos=50) as made:
+        yield made
 
 
 class NotesWriter(threading.Thread):

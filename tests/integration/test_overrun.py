@@ -21,7 +21,7 @@ from connector.merge.retention import OUTGROWN
 from tests.integration.pipeline import Pipeline, eventually
 from tests.integration.test_cleanup import log_range
 from tests.integration.test_pipeline import settled, versions
-from tests.integration.world import CHANGED, CONFIG, TABLES, Writer, fill
+from tests.integration.world import CHANGED, Writer, deployed
 from tests.worlds import Source
 
 pytestmark = [pytest.mark.stack, pytest.mark.soak]
@@ -38,20 +38,10 @@ def clock(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pipeline(source: Source, tmp_path: Path, clock: Path) -> Iterator[Pipeline]:
-    with source.connect() as connection:
-        connection.execute(TABLES)
-        fill(connection, 40, 3000)
-    made = Pipeline(source.settings, tmp_path)
-    done = made.cli("init")
-    assert done.returncode == 0, done.stdout + done.stderr
-    with patch.dict(os.environ, {"SCENARIO_CLOCK": str(clock), "PYTHONPATH": str(CLOCK)}):
-        made.start()
-        try:
-            made.deploy(CONFIG)
-            eventually(lambda: not made.catalog().tributaries, what="main takes over")
-            yield made
-        finally:
-            made.end()
+    wrong_clock = patch.dict(os.environ, {"SCENARIO_CLOCK": str(clock), "PYTHONPATH": str(CLOCK)})
+    with wrong_clock, deployed(source, tmp_path, lists=40, todos=3000) as made:
+        eventually(lambda: not made.catalog().tributaries, what="main takes over")
+        yield made
 
 
 def slowly(pipeline: Pipeline) -> subprocess.Popen[str]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.pipeline import Pipeline, at_each_checkpoint, eventually
-from tests.integration.world import CHANGED, CHANGED_AGAIN, CONFIG, TABLES, Writer, expected, fill
+from tests.integration.pipeline import Pipeline, at_each_checkpoint, eventually, prepared
+from tests.integration.world import CHANGED, CHANGED_AGAIN, CONFIG, Writer, expected, furnish
 
 pytestmark = pytest.mark.stack
 LISTS, TODOS = 40, 3000
@@ -23,25 +23,18 @@ VICTIMS = [ALL, *(pytest.param((one,), marks=pytest.mark.soak) for one in ALL)]
 
 
 @pytest.fixture
-def prepared(source: Any, tmp_path: Path) -> Iterator[Pipeline]:
-    """A source with rows, and `syncline init` done."""
-    with source.connect() as connection:
-        connection.execute(TABLES)
-        fill(connection, LISTS, TODOS)
-    pipeline = Pipeline(source.settings, tmp_path)
-    done = pipeline.cli("init")
-    assert done.returncode == 0, done.stdout + done.stderr
-    try:
-        yield pipeline
-    finally:
-        pipeline.end()
+def still(source: Any, tmp_path: Path) -> Iterator[Pipeline]:
+    """A source with rows; no worker runs yet."""
+    furnish(source, LISTS, TODOS)
+    with prepared(source.settings, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
-def pipeline(prepared: Pipeline) -> Pipeline:
+def pipeline(still: Pipeline) -> Pipeline:
     """All workers running."""
-    prepared.start()
-    return prepared
+    still.start()
+    return still
 
 
 @pytest.fixture
@@ -281,16 +274,16 @@ def test_truncate_key_change_and_delete(source: Any, pipeline: Pipeline) -> None
     settled(source, pipeline, CHANGED)
 
 
-def test_deploy_before_the_first_batch(source: Any, prepared: Pipeline) -> None:
+def test_deploy_before_the_first_batch(source: Any, still: Pipeline) -> None:
     """Rule S2: a catalog that names no position yet does not keep the sequencer from its first start."""
-    file = prepared.folder / "early.yaml"
+    file = still.folder / "early.yaml"
     file.write_text(CONFIG)
-    prepared.start("merge,stream")
-    eventually(lambda: prepared.cli("deploy", str(file), "--no-wait").returncode == 0, what="the deploy is accepted")
-    eventually(lambda: prepared.catalog().tributaries[0].bounded, what="its replay has begun")
-    assert prepared.stop() == 0
-    prepared.start()
-    settled(source, prepared, CONFIG)
+    still.start("merge,stream")
+    eventually(lambda: still.cli("deploy", str(file), "--no-wait").returncode == 0, what="the deploy is accepted")
+    eventually(lambda: still.catalog().tributaries[0].bounded, what="its replay has begun")
+    assert still.stop() == 0
+    still.start()
+    settled(source, still, CONFIG)
 
 
 def test_sigterm_ends_within_ten_seconds(pipeline: Pipeline) -> None:

@@ -13,7 +13,7 @@ import pytest
 from schemas.codec import Codec
 from tests.integration.pipeline import Pipeline, eventually
 from tests.integration.test_pipeline import versions
-from tests.integration.world import CONFIG, TABLES, expected, fill
+from tests.integration.world import CONFIG, deployed, expected
 from tests.worlds import Source
 from topologies import kafka
 from topologies.schemas import Schemas
@@ -23,18 +23,8 @@ pytestmark = [pytest.mark.stack, pytest.mark.soak]
 
 @pytest.fixture
 def pipeline(source: Source, tmp_path: Path) -> Iterator[Pipeline]:
-    with source.connect() as connection:
-        connection.execute(TABLES)
-        fill(connection, 5, 300)
-    made = Pipeline(source.settings, tmp_path)
-    done = made.cli("init")
-    assert done.returncode == 0, done.stdout + done.stderr
-    made.start()
-    try:
-        made.deploy(CONFIG)
+    with deployed(source, tmp_path, lists=5, todos=300) as made:
         yield made
-    finally:
-        made.end()
 
 
 def as_in_the_source(source: Source, pipeline: Pipeline) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.integration.pipeline import Pipeline, eventually, fold
+from tests.integration.pipeline import Pipeline, eventually, fold, prepared
 
 pytestmark = pytest.mark.stack
 
@@ -39,14 +38,9 @@ def pipeline(source: Any, tmp_path: Path) -> Iterator[Pipeline]:
         )
     file = source.settings.path
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"on_error": {"tagged": "stop"}}))
-    made = Pipeline(replace(source.settings), tmp_path)
-    done = made.cli("init")
-    assert done.returncode == 0, done.stdout + done.stderr
-    made.start()
-    try:
+    with prepared(source.settings, tmp_path) as made:
+        made.start()
         yield made
-    finally:
-        made.end()
 
 
 def tagged(pipeline: Pipeline) -> Any:

@@ -12,7 +12,7 @@ from psycopg import Connection
 from tests.integration.pipeline import Pipeline, eventually
 from tests.integration.sequencing import Output, connect_call
 from tests.integration.test_pipeline import idle_ops, settled, versions
-from tests.integration.world import CONFIG, TABLES, fill
+from tests.integration.world import CONFIG, deployed
 from tests.worlds import Source
 
 pytestmark = pytest.mark.stack
@@ -35,19 +35,8 @@ PATIENCE = 45.0  # seconds until a small transaction after the set-back is in a 
 
 @pytest.fixture
 def pipeline(source: Source, tmp_path: Path) -> Iterator[Pipeline]:
-    """A small source with all workers running and the definitions deployed."""
-    with source.connect() as connection:
-        connection.execute(TABLES)
-        fill(connection, lists=10, todos=100)
-    pipeline = Pipeline(source.settings, tmp_path)
-    prepared = pipeline.cli("init")
-    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    pipeline.start()
-    try:
-        pipeline.deploy(CONFIG)
-        yield pipeline
-    finally:
-        pipeline.end()
+    with deployed(source, tmp_path, lists=10, todos=100) as made:
+        yield made
 
 
 def offset(source: Source) -> dict[str, Any]:

@@ -6,11 +6,15 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from tests.integration.pipeline import Buckets
+from tests.integration.pipeline import Buckets, Pipeline, prepared
+from tests.worlds import Source
 
 TABLES = """
 CREATE TABLE lists (id text PRIMARY KEY, owner_id text, title text);
@@ -49,6 +53,23 @@ CHANGED = CONFIG.replace(
 CHANGED_AGAIN = CONFIG.replace(
     "SELECT id, title FROM todos WHERE done = 0", "SELECT id, body FROM todos WHERE done = 1"
 )
+
+
+def furnish(source: Source, lists: int, todos: int) -> None:
+    """The tables, with rows."""
+    with source.connect() as connection:
+        connection.execute(TABLES)
+        fill(connection, lists, todos)
+
+
+@contextmanager
+def deployed(source: Source, folder: Path, *, lists: int, todos: int) -> Iterator[Pipeline]:
+    """All workers running, and the definitions deployed."""
+    furnish(source, lists, todos)
+    with prepared(source.settings, folder) as pipeline:
+        pipeline.start()
+        pipeline.deploy(CONFIG)
+        yield pipeline
 
 
 def fill(connection: psycopg.Connection[Any], lists: int, todos: int) -> None:

@@ -7,7 +7,6 @@ a server is away (start it again: it goes on from its last commit).
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import signal
 import sys
@@ -40,6 +39,7 @@ from topologies.commits import Committer
 from topologies.compaction import Compactor
 from topologies.evaluated import Ahead, Input, next_message
 from topologies.exits import ended
+from topologies.garbage import collect_seldom
 from topologies.oplogs import CommittedOps
 from topologies.recovery import bring_rows_up, create_own_topics, last_state
 from topologies.schemas import Schemas
@@ -266,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", metavar="FILE")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
 
-    gc.set_threshold(100_000, 20, 20)  # a commit makes many short-lived containers and hardly a cycle
+    collect_seldom()
     arm()
 
     def work() -> None:

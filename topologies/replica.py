@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import signal
 import sys
@@ -27,6 +26,7 @@ from schemas.codec import Codec
 from topologies import kafka
 from topologies.catalog import Followed
 from topologies.exits import ended
+from topologies.garbage import collect_seldom
 from topologies.recovery import create_own_topics, log_identity
 from topologies.schemas import Schemas
 from topologies.topics import Topics
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", metavar="FILE")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
 
-    gc.set_threshold(100_000, 20, 20)  # as in the merge
+    collect_seldom()
     arm()
 
     def work() -> None:

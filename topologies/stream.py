@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -43,6 +42,7 @@ from topologies.app import make_app
 from topologies.collect import Collector
 from topologies.exits import REWOUND
 from topologies.follow import Follower, available, has_begun, has_ended, stream_state, versions_of
+from topologies.garbage import collect_seldom
 from topologies.outlet import Outlet
 from topologies.replay import Replay, Rewound, Stopped
 from topologies.schemas import Schemas
@@ -233,7 +233,7 @@ def _lost(reason: str) -> None:
 
 def run(settings: Settings, stream: str) -> int:
     """Run one stream to its end; the exit code."""
-    gc.set_threshold(100_000, 20, 20)  # a batch makes many short-lived containers and hardly a cycle
+    collect_seldom()
     schemas = available(settings)
     codec = Codec(schemas)
     codec.prepare("Evaluated", "Request")

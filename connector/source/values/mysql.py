@@ -9,6 +9,7 @@ from typing import Any
 
 from connector.definitions import Options
 from connector.source.fractions import MYSQL, fraction_writer
+from connector.source.values import plain
 from connector.source.values.nested import json_text
 from connector.values import SqliteValue
 
@@ -20,16 +21,8 @@ _NAME = re.compile(r"[A-Z_]+")
 def of_value(type_name: str, value: Any, options: Options) -> SqliteValue:
     """The value of a column of that type (`INT UNSIGNED`, `DATETIME(6)`). ValueError for a value that is none."""
     name = _NAME.match(type_name.strip().upper())
-    convert = _TYPES.get(name[0] if name else "", _text)
+    convert = _TYPES.get(name[0] if name else "", plain.text)
     return convert(value, options)
-
-
-def _integer(value: Any, options: Options) -> SqliteValue:
-    return int(value)
-
-
-def _real(value: Any, options: Options) -> SqliteValue:
-    return float(value)
 
 
 def _date(value: str, options: Options) -> SqliteValue:
@@ -67,16 +60,12 @@ def _json(value: Any, options: Options) -> SqliteValue:
     return value if isinstance(value, str) else json_text(value)
 
 
-def _text(value: Any, options: Options) -> SqliteValue:
-    return bytes(value) if isinstance(value, (bytes, bytearray)) else str(value)
-
-
 _INTEGERS = ("TINYINT", "SMALLINT", "MEDIUMINT", "INT", "INTEGER", "BIGINT", "BOOL", "BOOLEAN", "SERIAL")
 _REALS = ("FLOAT", "DOUBLE", "REAL", "DECIMAL", "NUMERIC", "DEC", "FIXED", "YEAR")
 _BLOBS = ("BIT", "BINARY", "VARBINARY", "TINYBLOB", "BLOB", "MEDIUMBLOB", "LONGBLOB")
 _TYPES: dict[str, Callable[[Any, Options], SqliteValue]] = {
-    **dict.fromkeys(_INTEGERS, _integer),
-    **dict.fromkeys(_REALS, _real),
+    **dict.fromkeys(_INTEGERS, plain.integer),
+    **dict.fromkeys(_REALS, plain.real),
     **dict.fromkeys(_BLOBS, _blob),
     "DATE": _date,
     "DATETIME": _datetime,

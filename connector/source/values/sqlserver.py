@@ -9,6 +9,7 @@ from typing import Any
 from connector.definitions import Options
 from connector.source import temporal
 from connector.source.fractions import SQL_SERVER, fraction_writer
+from connector.source.values import plain
 from connector.values import SqliteValue
 
 _NAME = re.compile(r"[a-z_0-9]+")
@@ -18,24 +19,12 @@ _TIME = re.compile(r"(\d\d:\d\d:\d\d)(?:\.(\d+))?")
 def of_value(type_name: str, value: Any, options: Options) -> SqliteValue:
     """The value of a column of that type (`int`, `datetime2(7)`). Raises ValueError for a value that is none."""
     name = _NAME.match(type_name.strip().lower())
-    convert = _TYPES.get(name[0] if name else "", _text)
+    convert = _TYPES.get(name[0] if name else "", plain.text)
     return convert(value, options)
-
-
-def _integer(value: Any, options: Options) -> SqliteValue:
-    return int(value)
-
-
-def _real(value: Any, options: Options) -> SqliteValue:
-    return float(value)
 
 
 def _blob(value: Any, options: Options) -> SqliteValue:
     return bytes(value)
-
-
-def _text(value: Any, options: Options) -> SqliteValue:
-    return bytes(value) if isinstance(value, (bytes, bytearray)) else str(value)
 
 
 def _date(value: str, options: Options) -> SqliteValue:
@@ -56,8 +45,8 @@ def _timestamp(value: str, options: Options) -> SqliteValue:
 
 
 _TYPES: dict[str, Callable[[Any, Options], SqliteValue]] = {
-    **dict.fromkeys(("bit", "tinyint", "smallint", "int", "bigint"), _integer),
-    **dict.fromkeys(("float", "real", "decimal", "numeric", "money", "smallmoney"), _real),
+    **dict.fromkeys(("bit", "tinyint", "smallint", "int", "bigint"), plain.integer),
+    **dict.fromkeys(("float", "real", "decimal", "numeric", "money", "smallmoney"), plain.real),
     **dict.fromkeys(("binary", "varbinary", "image", "timestamp", "rowversion"), _blob),
     **dict.fromkeys(("datetime", "datetime2", "smalldatetime", "datetimeoffset"), _timestamp),
     "date": _date,

@@ -30,12 +30,21 @@ def outcome_lines(plan: Plan, done: dict[str, Any]) -> Iterator[str]:
             )
         )
     yield from aligned(without_repeats(rows), RIGHT)
-    kept = sum(p["ops"] for p in done["parts"] if p["change"] == "unchanged")
     yield ""
-    yield from _sums(plan, done["happened"], kept)
+    yield from _sums(plan, done["happened"])
+    yield _untouched(done)
 
 
-def _sums(plan: Plan, happened: dict[str, Any], kept: int) -> Iterator[str]:
+def _untouched(done: dict[str, Any]) -> str:
+    """What the deploy did to what it was to leave alone (law 1); changes went on meanwhile."""
+    kept = [p for p in done["parts"] if p["change"] == "unchanged"]
+    changed, batches = sum(p["changed_ops"] for p in kept), done["happened"]["positions"]
+    wrote = f"{sum(p['ops'] for p in kept) - changed:,}"
+    came = f" by the deploy, {changed:,} by {batches:,} batches of changes that came meanwhile"
+    return f"ops on unchanged parts: {wrote}{came if batches else ''}"
+
+
+def _sums(plan: Plan, happened: dict[str, Any]) -> Iterator[str]:
     if plan.replays:
         yield from aligned(
             [
@@ -48,8 +57,6 @@ def _sums(plan: Plan, happened: dict[str, Any], kept: int) -> Iterator[str]:
             (1, 2),
         )
         yield ""
-    came = f" ({happened['positions']:,} batches of changes came meanwhile)" if happened["positions"] else ""
-    yield f"ops on unchanged parts: {kept:,}{came}"
 
 
 def _number(value: int | None) -> str:

@@ -12,7 +12,7 @@ from connector.deploy.diff import PartChange
 from connector.deploy.plan import Plan
 
 Record = Mapping[str, Any]
-NOTHING = {"buckets": 0, "rows": 0, "ops": 0}
+NOTHING = {"buckets": 0, "rows": 0, "ops": 0, "changed_ops": 0}
 
 
 def outcome(
@@ -33,13 +33,15 @@ def outcome(
     for definition in deployment.definitions if deployment else ():
         for part in definition.parts:
             now = later.get(part.version, NOTHING)
-            since = earlier.get(part.version, NOTHING)["ops"]
+            since = earlier.get(part.version, NOTHING)
+            counts = {name: now.get(name, 0) - since.get(name, 0) for name in ("ops", "changed_ops")}
             change = _change(plan, (part.kind, definition.name, part.label))
             parts.append(
                 {"definition": definition.name, "part": part.label, "kind": part.kind, "version": part.version}
                 | {"reason": part.reason, "change": change.kind if change else "unchanged"}
                 | {"replayed_rows": _rows_of(change, plan, rows)}
-                | {"buckets": now["buckets"], "rows": now["rows"], "ops": now["ops"] - since}
+                | {"buckets": now["buckets"], "rows": now["rows"]}
+                | counts
             )
     return {
         "deployment": {"generation": deployment.generation, "state": deployment.state} if deployment else None,

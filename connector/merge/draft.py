@@ -45,6 +45,7 @@ class Draft:
         self.answers: list[dict[str, Any]] = []
         self.bucket_writes: dict[tuple[int, str], int] = {}
         self.taken = 0  # records
+        self._changed_ops: Counter[int] = Counter()
 
     @property
     def full(self) -> bool:
@@ -70,10 +71,13 @@ class Draft:
             if stream not in self.state.streams:
                 return True  # it went with its deployment
             versions = answering(self.state, stream, record)
+        before = Counter(self.changes.op_counts)
         if record["truncate"] is not None:
             done = self._truncate(stream, record, versions, rows)
         else:
             done = self._rows(stream, record, versions, rows)
+        if record["replay"] is None:
+            self._changed_ops += Counter(self.changes.op_counts) - before
         if done:
             self._advance(stream, record, versions, next_offset)
         return done
@@ -140,7 +144,11 @@ class Draft:
             if number in versions:
                 v = versions[number]
                 versions[number] = replace(
-                    v, buckets=v.buckets + buckets[number], rows=v.rows + rows_by[number], ops=v.ops + ops
+                    v,
+                    buckets=v.buckets + buckets[number],
+                    rows=v.rows + rows_by[number],
+                    ops=v.ops + ops,
+                    changed_ops=v.changed_ops + self._changed_ops[number],
                 )
         self.state = replace(self.state, versions=versions)
 

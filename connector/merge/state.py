@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NotRequired, TypedDict
 
 from connector.merge.catalog import MAIN, Catalog, Tributary
@@ -91,7 +91,8 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A version after a commit. `oplog_offset` is the next offset in its op log."""
+    """A version after a commit. `oplog_offset` is the next offset in its op log, `changed_ops` those of its ops that
+    batches of changes gave, no replay and no overlay."""
 
     position: int = 0
     oplog_offset: int = 0
@@ -99,6 +100,7 @@ class Counted:
     rows: int = 0
     ops: int = 0
     rejected: int = 0
+    changed_ops: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,7 @@ def commit_record(state: Merge, *, exposed: bool, now: int) -> dict[str, Any]:
                 "rows": v.rows,
                 "ops": v.ops,
                 "rejected": v.rejected,
+                "changed_ops": v.changed_ops,
             }
             for number, v in state.versions.items()
         ],
@@ -271,8 +274,7 @@ def recovered(commit: Mapping[str, Any], catalog: Catalog) -> Merge:
         for s in commit["streams"]
     }
     versions = {
-        v["version"]: Counted(v["position"], v["oplog_offset"], v["buckets"], v["rows"], v["ops"], v["rejected"])
-        for v in commit["versions"]
+        v["version"]: Counted(**{f.name: v[f.name] for f in fields(Counted) if f.name in v}) for v in commit["versions"]
     }
     return Merge(
         number=commit["number"],

@@ -133,8 +133,15 @@ def test_what_a_terminal_has_no_room_for_is_not_drawn() -> None:
     assert drawn.count("\n") == 3
 
 
-@pytest.mark.parametrize(("ops", "moved", "told"), [(0, 0, "0"), (7, 3, "7 (3 batches of changes came meanwhile)")])
-def test_the_outcome_stands_beside_the_estimate(ops: int, moved: int, told: str) -> None:
+@pytest.mark.parametrize(
+    ("ops", "changed", "moved", "told"),
+    [
+        (0, 0, 0, "0"),
+        (7, 7, 3, "0 by the deploy, 7 by 3 batches of changes that came meanwhile"),
+        (7, 5, 3, "2 by the deploy, 5 by 3 batches of changes that came meanwhile"),
+    ],
+)
+def test_the_outcome_stands_beside_the_estimate(ops: int, changed: int, moved: int, told: str) -> None:
     before = {"lists": LISTS, "mine": MINE}
     made = plan(before, {**before, "lists": NOTES}, rate=Rate(2000.0, 4.0))
     names = {"lists": (("bucket", "lists", 9),), "mine": (("bucket", "mine", 2), ("index", "mine#1", 3))}
@@ -147,7 +154,7 @@ def test_the_outcome_stands_beside_the_estimate(ops: int, moved: int, told: str)
         made,
         deployment(2, [], definitions=definitions, **fields),
         before=counted({2: 10, 3: 5}, 5),
-        after=counted({2: 10 + ops, 3: 5, 9: 5800}, 5 + moved),
+        after=counted({2: 10 + ops, 3: 5, 9: 5800}, 5 + moved, {2: changed, 9: 20}),
         replays=[{"partitions": [{"table": table, "rows": size.rows - 100} for table, size in SIZES.items()]}],
         seconds=8.5,
     )
@@ -161,6 +168,9 @@ def test_the_outcome_stands_beside_the_estimate(ops: int, moved: int, told: str)
     assert lines[-1] == f"ops on unchanged parts: {told}"
 
 
-def counted(ops: dict[int, int], position: int) -> dict[str, Any]:
-    versions = [{"version": number, "buckets": 1, "rows": 2, "ops": count} for number, count in ops.items()]
+def counted(ops: dict[int, int], position: int, changed: dict[int, int] | None = None) -> dict[str, Any]:
+    versions = [
+        {"version": number, "buckets": 1, "rows": 2, "ops": count, "changed_ops": (changed or {}).get(number, 0)}
+        for number, count in ops.items()
+    ]
     return {"versions": versions, "streams": [{"stream": "main", "position": position}]}

@@ -152,6 +152,7 @@ def test_a_resume_writes_only_what_differs() -> None:
     ]
     assert frozen.of_version(2).keys() == {"[]", '["long"]'}
     assert desk.counted(2)["rows"] == sum(len(b.rows) for b in desk.folded().of_version(2).values())
+    assert desk.counted(2)["changed_ops"] == stage.before, "none of an overlay's ops is a change's"
     two = desk.catalog.version(2)
     assert two is not None
     assert (two.stopped_at, two.state, two.stream, two.evaluation) == (

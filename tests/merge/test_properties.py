@@ -274,6 +274,7 @@ def test_incremental_is_from_scratch(actions: list[tuple[Any, ...]], ops: int) -
         assert counted["buckets"] == len(buckets)
         assert counted["rows"] == sum(len(b.rows) for b in buckets.values())
         assert counted["ops"] == len(desk.oplogs.get(number, []))
+        assert number != 1 or counted["changed_ops"] == counted["ops"], "no deploy has touched it"
         op_ids = [op["op_id"] for op in desk.oplogs.get(number, [])]
         assert op_ids == sorted(set(op_ids))
     numbers = [c["number"] for c in desk.commits]

@@ -138,6 +138,8 @@ def test_the_switch_is_at_one_boundary_with_main() -> None:
     assert (active.ended_at, active.replayed_rows) == (desk.now, 1)
     assert desk.commits[-1]["exposed"]
     assert [(v.version, v.state) for v in desk.catalog.versions] == [(1, "retained"), (2, "exposed")]
+    counts = {number: (desk.counted(number)["ops"], desk.counted(number)["changed_ops"]) for number in (1, 2)}
+    assert counts == {1: (3, 3), 2: (1, 0)}, "changes gave all of version 1, the replay all of version 2"
     assert desk.catalog.tributaries[0].state == "taking_over"
     assert [o["position"] for o in desk.oplogs[1]] == [1, 2, 3]
 

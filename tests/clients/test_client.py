@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def test_first_sync_then_live_changes(stub: Stub, tmp_path: Path) -> None:
         rows = app.rows()["todos"]
         assert rows["t0"] == {"id": "t0", "title": "row 0 again", "done": 0}
         assert "t1" not in rows
+        assert {(kind, row_id, json.loads(text)["title"]) for kind, row_id, text in app.held()} == {
+            ("todos", row_id, row["title"]) for row_id, row in rows.items()
+        }
         assert app.received()["ops"] == {stub.bucket: ROWS + 2}
         assert app.buckets() == {stub.bucket: ROWS + 2}
         assert app.errors == []

@@ -20,6 +20,7 @@ Event = dict[str, Any]
 # Everything that a client holds: rows of tables in its schema, then those of others.
 ROWS_OF = 'SELECT id, data FROM "ps_data__{}"'
 OTHER_ROWS = "SELECT type, id, data FROM ps_untyped"
+HELD = "SELECT DISTINCT row_type, row_id, data FROM ps_oplog WHERE data IS NOT NULL"
 BUCKETS = "SELECT name, last_op, last_applied_op FROM ps_buckets WHERE name <> '$local' ORDER BY name"
 
 
@@ -121,6 +122,10 @@ class Client:
         for row in self.query(OTHER_ROWS):
             found.setdefault(row["type"], {})[row["id"]] = json.loads(row["data"])
         return found
+
+    def held(self) -> set[tuple[str, str, str]]:
+        """(table, id, JSON text) of every row in any of its buckets: of two with one id `rows` has only the newer."""
+        return {(row["row_type"], row["row_id"], row["data"]) for row in self.query(HELD)}
 
     def buckets(self) -> dict[str, int]:
         """The op id it is at, by bucket name."""

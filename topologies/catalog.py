@@ -81,7 +81,7 @@ def _newest(settings: Settings, codec: Codec | None, topic: str) -> dict[str, An
 
 def _newest_of(settings: Settings, topic: str) -> tuple[Message | None, int]:
     """The newest record of a topic, and its first offset."""
-    reader = kafka.consumer(settings)
+    reader = kafka.glance(settings)
     try:
         return kafka.last_record(reader, topic), kafka.watermarks(reader, topic)[0]
     finally:

@@ -24,6 +24,8 @@ TRANSACTION_TIMEOUT_MS = 12_000  # a dead writer blocks all readers that long (d
 # What a topic says that was made a moment ago, or whose broker has just come back.
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 FEW = 32  # offsets
+# A client that asks for topics before it is connected waits this long; librdkafka's 100 ms are most of a short command.
+CONNECTING: dict[str, str | int | float | bool] = {"reconnect.backoff.ms": 10}
 FENCING = (
     KafkaError._FENCED,
     KafkaError.PRODUCER_FENCED,
@@ -50,6 +52,7 @@ def consumer(settings: Settings, **conf: object) -> Consumer:
             "queued.max.messages.kbytes": 32 * 1024,
             "log_level": 2,
         }
+        | CONNECTING
         | conf
     )
 
@@ -61,6 +64,15 @@ def follower(settings: Settings, wait_ms: int = 500) -> Consumer:
     What is to be read up to an end takes `consumer`: it is told of the end only when a fetch comes back empty.
     """
     return consumer(settings, **{"fetch.wait.max.ms": wait_ms})
+
+
+def glance(settings: Settings) -> Consumer:
+    """A reader of a few newest records that is closed a moment later.
+
+    It is told of the end only when a fetch comes back empty, and there are two such fetches a topic: the broker is to
+    hold neither of them.
+    """
+    return consumer(settings, **{"fetch.wait.max.ms": 2})
 
 
 def producer(settings: Settings, **conf: object) -> Producer:
@@ -75,6 +87,7 @@ def producer(settings: Settings, **conf: object) -> Producer:
             "message.max.bytes": settings.max_request_size + 1024 * 1024,
             "log_level": 2,
         }
+        | CONNECTING
         | conf
     )
 
@@ -102,7 +115,7 @@ def is_fenced(writer: Producer, error: KafkaError) -> bool:
 
 
 def admin(settings: Settings) -> AdminClient:
-    return AdminClient({"bootstrap.servers": settings.kafka, "log_level": 2})
+    return AdminClient(CONNECTING | {"bootstrap.servers": settings.kafka, "log_level": 2})
 
 
 @dataclass(frozen=True, slots=True)

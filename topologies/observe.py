@@ -44,7 +44,7 @@ def observe(settings: Settings, codec: Codec | None = None) -> Observation:
     """Read the heads now. Raises Unavailable where the broker is out of reach, BadConfig where `init` has not run."""
     codec = codec or codec_of(settings)
     topics = Topics(settings.app)
-    reader = kafka.consumer(settings)
+    reader = kafka.glance(settings)
     try:
         head = kafka.last_record(reader, topics.changes)
         commit = kafka.last_record(reader, topics.checkpoints)
@@ -85,7 +85,7 @@ def _parsed(progress: dict[str, Any]) -> dict[str, Any]:
 
 def table_sizes(settings: Settings, tables: Sequence[str]) -> dict[str, TableSize]:
     """What a replay of each table reads: records in its snapshot topic; bytes from a sample of them."""
-    reader = kafka.consumer(settings)
+    reader = kafka.glance(settings)
     try:
         known = reader.list_topics(timeout=kafka.PATIENCE).topics
         return {
@@ -113,15 +113,19 @@ class Watch:
     def __init__(self, settings: Settings, codec: Codec | None = None) -> None:
         self._codec = codec or codec_of(settings)
         self._topics = Topics(settings.app)
-        self._reader = kafka.consumer(settings)
+        self._reader = kafka.follower(settings)
         self.catalog = Catalog()
         self.commit: dict[str, Any] | None = None
         self.streams: dict[str, dict[str, Any]] = {}  # newest state of every stream seen, also of those that ended
-        newest = [kafka.last_record(self._reader, t) for t in (self._topics.catalog, self._topics.checkpoints)]
+        topics = (self._topics.catalog, self._topics.checkpoints)
+        reader = kafka.glance(settings)
+        try:
+            newest = [kafka.last_record(reader, topic) for topic in topics]
+        finally:
+            reader.close()
         for message in newest:
             if message is not None:
                 self._take(message)
-        topics = (self._topics.catalog, self._topics.checkpoints)
         self._reader.assign([TopicPartition(t, 0, offset(m)) for t, m in zip(topics, newest, strict=True)])
 
     def poll(self, timeout: float) -> None:

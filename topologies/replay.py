@@ -81,7 +81,7 @@ class Replay:
         self._check = check
         self._attempt = uuid.uuid4().hex[:12]
         self._sent: dict[tuple[str, int], int] = {}
-        self._reader = kafka.consumer(settings, **{"fetch.wait.max.ms": 50})
+        self._reader = kafka.consumer(settings, **{"fetch.wait.max.ms": 10})
         catalog = follower.catalog
         renderings = Renderings()
         self._compiled = [compile_version(v.version, v.plan, renderings) for v in versions_of(catalog, stream)]

@@ -56,7 +56,7 @@ class Schemas:
         settings, topic = self._settings, self._topic
         if not kafka.topic_exists(settings, topic, timeout=BROKER_PATIENCE):
             raise Unavailable(f"there is no topic {topic}", where=settings.kafka, hint="run `syncline init`")
-        reader = kafka.consumer(settings)
+        reader = kafka.glance(settings)
         try:
             for message in kafka.read_all(reader, topic):
                 key, text = message.key(), message.value()

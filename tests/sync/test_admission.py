@@ -230,6 +230,17 @@ def test_a_slow_url_lets_go_of_clients_and_ends_cleanly(
     asking(published(tmp_path, url), script)
 
 
+def test_old_keys_are_used_while_they_are_read_again(tmp_path: Path, url: Url) -> None:
+    async def script(_: Admission, judge: Judge) -> None:
+        assert isinstance(await judge(FIRST, 0), Token)
+        url.goes_on.clear()
+        async with asyncio.timeout(20):
+            assert isinstance(await judge(FIRST, OLD_AFTER), Token)
+        url.goes_on.set()
+
+    asking(published(tmp_path, url), script)
+
+
 def test_a_published_secret_is_none(tmp_path: Path, url: Url) -> None:
     url.publish(FIRST, SHARED)
 

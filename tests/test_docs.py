@@ -201,7 +201,7 @@ def test_the_object_of_init() -> None:
 def topic_names() -> Iterator[str]:
     """Every topic as the documents write it."""
     names = Topics("<app>")
-    for one in ("changes", "sequence", "schemas", "rejected", "requests", "checkpoints", "catalog"):
+    for one in ("changes", "sequence", "schemas", "rejected", "requests", "checkpoints", "catalog", "markers"):
         yield getattr(names, one)
     yield from (names.snapshot("<schema>.<table>"), names.evaluated("<stream>"), names.stream("main"))
     yield names.oplog("<version>")  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from connector.settings import Settings
 from connector.store.rows import Applied, RowState
 from schemas.codec import Codec
 from topologies import kafka
-from topologies.topics import Topics, compacted, retained, set_aside
+from topologies.topics import Topics, compacted, markers, retained, set_aside
 
 CHUNK = 20_000  # ops applied to the row state with one write batch
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def create_own_topics(settings: Settings) -> None:
-    """The topics that the merge writes or reads, where `init` has not made them yet."""
+    """The topics that the merge or a node writes or reads, where `init` has not made them yet."""
     topics, size = Topics(settings.app), settings.max_request_size
     kept, keyed = retained(size), compacted(size)
     kafka.create_topics(
@@ -35,6 +35,7 @@ def create_own_topics(settings: Settings) -> None:
             kafka.TopicPlan(topics.requests, 1, kept),
             kafka.TopicPlan(topics.rejected, 1, set_aside(size)),
             kafka.TopicPlan(topics.evaluated("main"), 1, kept),
+            kafka.TopicPlan(topics.markers, 1, markers(size)),
         ],
     )
 

@@ -30,9 +30,10 @@ from confluent_kafka import KafkaException
 
 from connector import settings as settings_file
 from connector.crash import arm, crash_point
-from connector.errors import Fenced, SourceRefused, SynclineError, Unavailable
+from connector.errors import BadRecord, Fenced, SourceRefused, SynclineError, Unavailable
 from connector.position import Position
 from connector.settings import Settings
+from connector.source import markers
 from connector.source.batches import Batch, Batcher
 from connector.source.decode import Decoder
 from connector.source.order import LaneState, Order
@@ -62,6 +63,7 @@ LONGEST_LINGER = 0.010  # and for all that follow
 TICK_EVERY = 0.05
 MISSED_AFTER = 10.0  # seconds until a known topic that is not listed counts as deleted
 SAVE_EVERY = 1.0  # seconds between progress records without a batch
+TELL_EVERY = 1_000  # messages that are no markers, from one line of the log to the next
 
 _T = TypeVar("_T")
 
@@ -82,6 +84,8 @@ class Sequencer:
         self._filling_since = 0.0
         self._saved_at = 0.0
         self._ticked_at = 0.0
+        self._prefix = markers.prefix(settings.app)
+        self._odd_messages = 0
 
     def stop(self, *_: object) -> None:
         """End at the next moment without an open transaction."""
@@ -258,6 +262,10 @@ class Sequencer:
         return row.order != 1 or self._batcher.room(self._order.ahead)
 
     def _settle(self, row: Row) -> None:
+        if row.op == "m":
+            if row.table == self._prefix:
+                self._mark(row)
+            return
         outcome = self._tables.settle(row, self._batcher.position + 1)
         emptied = False
         for change in outcome:
@@ -268,6 +276,19 @@ class Sequencer:
                 self._batcher.add(change, row.committed_at)
         if len(self._batcher) and (emptied or self._tables.has_rejected):
             self._close()  # committed with the truncate, or the record set aside, that belongs to it
+
+    def _mark(self, row: Row) -> None:
+        """A node's marker goes with the batch that is being filled: every row before it is in that one or earlier.
+
+        Where the batch ends inside the marker's transaction, the next checkpoint is at the end of that (rule V4).
+        """
+        try:
+            self._batcher.mark(markers.read(row.row, row.committed_at))
+        except BadRecord as error:
+            if self._odd_messages % TELL_EVERY == 0:
+                place = f"{row.partition[0]} {row.offset}"
+                log.warning("a message under %s is no marker (%s): %s", self._prefix, place, error.message)
+            self._odd_messages += 1
 
     def _empty(self, truncate: Truncate, committed_at: int) -> None:
         if len(self._batcher):

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from connector.crash import crash_point
 from connector.errors import Fenced, Gap, SourceRefused, Unavailable
 from connector.settings import Settings
-from connector.source import keys
+from connector.source import keys, markers
 from connector.source.batches import Batch
 from connector.source.progress import Progress, from_record
 from connector.source.records import Change, Rejected, Truncate
@@ -25,11 +25,11 @@ Headers = list[tuple[str, str | bytes | None]]
 log = logging.getLogger(__name__)
 
 PROGRESS_KEY = "progress"
-RECORDS = ("Batch", "Progress", "Rejected")
+RECORDS = ("Batch", "Marker", "Progress", "Rejected")
 
 
 class Log:
-    """The only writer of change log, snapshot topics and progress (rule S1)."""
+    """The only writer of change log, snapshot topics, markers and progress (rule S1)."""
 
     def __init__(self, settings: Settings, codec: Codec) -> None:
         self._settings = settings
@@ -68,7 +68,7 @@ class Log:
     ) -> None:
         """One Kafka transaction, in this order:
 
-        1. the batches, each with its snapshot records
+        1. the batches, each with its snapshot records and markers
         2. rejected records
         3. the progress
         4. commit
@@ -83,6 +83,7 @@ class Log:
                 self._produce_batch(batch)
                 crash_point("sequence.before_snapshot")
                 self._produce_snapshot(batch)
+                self._produce_markers(batch)
                 crash_point("sequence.after_batch")
             for record in rejected:
                 self._produce_rejected(record, progress.position)
@@ -167,6 +168,11 @@ class Log:
         headers: Headers = [("position", position), ("truncate", b"1"), ("topic", truncate.topic.encode())]
         for partition in range(self._partition_count(topic)):
             self._writer.produce(topic, b"", keys.table_key(truncate.table).encode(), partition, headers=headers)
+
+    def _produce_markers(self, batch: Batch) -> None:
+        for marker in batch.markers:
+            value = self._codec.encode("Marker", {**marker._asdict(), "position": batch.position})
+            self._produce(self._topics.markers, value, markers.key(marker.user, marker.client))
 
     def _produce_rejected(self, record: Rejected, position: int) -> None:
         value = {

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 DAY_MS = 24 * 3600 * 1000
 SEGMENT = 64 * 1024 * 1024
+MARKERS_SEGMENT = 8 * 1024 * 1024  # read whole by each node that starts
+MARKERS_KEPT_DAYS = 30
 HEADROOM = 1024 * 1024  # internal records exceed the connector's by framing only (rule T4)
 
 
@@ -42,6 +44,10 @@ class Topics:
     @property
     def catalog(self) -> str:
         return f"{self.app}.catalog"
+
+    @property
+    def markers(self) -> str:
+        return f"{self.app}.markers"
 
     def snapshot(self, table: str) -> str:
         """The snapshot topic of `schema.table`."""
@@ -87,6 +93,16 @@ def compacted(max_request_size: int) -> dict[str, str]:
     """The newest record per key, soon: commits and progress are read whole by commands and come dozens a second."""
     segment = max(SEGMENT, 2 * (max_request_size + HEADROOM))
     return _keyed(max_request_size) | {"segment.bytes": str(segment), "min.cleanable.dirty.ratio": "0.01"}
+
+
+def markers(max_request_size: int) -> dict[str, str]:
+    """The newest marker per client, as long as a client may stay away that has not seen it yet."""
+    return _keyed(max_request_size) | {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(MARKERS_KEPT_DAYS * DAY_MS),
+        "segment.bytes": str(max(MARKERS_SEGMENT, 2 * (max_request_size + HEADROOM))),
+        "min.cleanable.dirty.ratio": "0.01",
+    }
 
 
 def _keyed(max_request_size: int) -> dict[str, str]:

@@ -59,6 +59,8 @@ def requirements(settings: Settings) -> tuple[Requirement, ...]:
         _fixed("transforms", "", "transforms filter, flatten or move rows", by_default=True),
         _fixed("post.processors", "", "a reselected value may be newer than its event", by_default=True),
         _fixed("message.key.columns", "", "a delete carries the primary key only", by_default=True),
+        _fixed("message.prefix.include.list", "", "write checkpoints travel as messages", by_default=True),
+        _fixed("message.prefix.exclude.list", "", "write checkpoints travel as messages", by_default=True),
         Requirement("key.converter", "", "keys must be Avro", _is_avro, mendable=False),
         Requirement("value.converter", "", "values must be Avro", _is_avro, mendable=False),
         _exactly("provide.transaction.metadata", "true", "transactions are put together from it"),

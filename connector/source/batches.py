@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.position import Position
+from connector.source.markers import Marker
 from connector.source.records import Change, Row, Truncate
 
 MAX_ROWS = 500
@@ -15,7 +16,7 @@ _OVERHEAD = 16  # Avro bytes of a change beside key and row
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One record of the change log."""
+    """One record of the change log, and the markers among its changes."""
 
     position: Position
     boundary: bool
@@ -23,6 +24,7 @@ class Batch:
     rows: int  # rows in the change log up to and including this batch
     changes: tuple[Change, ...]
     truncate: Truncate | None = None
+    markers: tuple[Marker, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
         """As `schemas/syncline.Batch.avsc` says."""
@@ -59,15 +61,16 @@ class Batcher:
         self.position = position
         self.rows = rows
         self._changes: list[Change] = []
+        self._markers: list[Marker] = []
         self._bytes = 0
         self._committed_at = 0
 
     def __len__(self) -> int:
-        return len(self._changes)
+        return len(self._changes) + len(self._markers)
 
     def fits(self, row: Row) -> bool:
         """Whether the batch must not be closed before the change that this row becomes."""
-        return len(self._changes) < MAX_ROWS and self._bytes + row.size <= MAX_BYTES
+        return len(self) < MAX_ROWS and self._bytes + row.size <= MAX_BYTES
 
     def room(self, rows: int) -> bool:
         """Whether so many more rows fit, as far as their number goes."""
@@ -78,12 +81,18 @@ class Batcher:
         self._bytes += _size(change)
         self._committed_at = max(self._committed_at, committed_at)
 
+    def mark(self, marker: Marker) -> None:
+        """A marker at this place of the order: where nothing else comes, the batch is empty of changes."""
+        self._markers.append(marker)
+        self._committed_at = max(self._committed_at, marker.at)
+
     def close(self, *, boundary: bool) -> Batch:
         """The batch so far."""
         self.position = Position(self.position + 1)
         self.rows += len(self._changes)
-        batch = Batch(self.position, boundary, self._committed_at, self.rows, tuple(self._changes))
-        self._changes, self._bytes, self._committed_at = [], 0, 0
+        changes, found = tuple(self._changes), tuple(self._markers)
+        batch = Batch(self.position, boundary, self._committed_at, self.rows, changes, markers=found)
+        self._changes, self._markers, self._bytes, self._committed_at = [], [], 0, 0
         return batch
 
     def truncate(self, table: Truncate, committed_at: int, *, boundary: bool) -> Batch:

@@ -68,7 +68,8 @@ class Decoder:
         op, table, read, last_commit, order, transaction, committed_at, body, held = event
         if op not in _OPS:
             return self._bare(partition, offset, Kind.UNREADABLE, key, size, f'unknown op "{op}"')
-        row_id = (self._rows.get((schema_id, table)) or self._row_id(schema_id, table)) if body else 0
+        has_row = body and op != "m"
+        row_id = (self._rows.get((schema_id, table)) or self._row_id(schema_id, table)) if has_row else 0
         text, columns, reason = _NO_KEY if op in "tm" else self._key(table, key)
         if op != "m":
             self._tables[topic] = table

@@ -27,13 +27,13 @@ class Event(NamedTuple):
     """One change event, its row still encoded."""
 
     op: str
-    table: str
+    table: str  # of a logical message its prefix
     read: bool  # from a snapshot: initial, incremental or blocking
     last_commit: int  # lastCommitLsn, 0 where null
     order: int  # total_order, 0 without a transaction block
     transaction: str  # id of the transaction, "" without a block
     committed_at: int
-    row: bytes
+    row: bytes  # of a logical message its content
     held: bool  # has a TOAST placeholder
 
 
@@ -181,9 +181,14 @@ def _event(parts: dict[str, Any], row: bytes, held: bool) -> Event:
     source = parts["source"]
     block = parts.get("transaction") or {}
     op = parts["op"]
+    message = parts.get("message")
+    if message:
+        table, row = message.get("prefix") or "", message.get("content") or b""
+    else:
+        table = f"{source['schema']}.{source['table']}"
     return Event(
         op=op,
-        table=f"{source['schema']}.{source['table']}",
+        table=table,
         read=op == "r",
         last_commit=last_commit(source.get("sequence")),
         order=block.get("total_order", 0),

@@ -26,11 +26,11 @@ class Row(NamedTuple):
     offset: int
     kind: Kind
     op: str  # c u d t r m; "" where there is none
-    table: str  # schema.table of the source; "" where not known
+    table: str  # schema.table of the source, of a logical message its prefix; "" where not known
     key: str | None  # canonical source key; None where the record has none or it cannot be decoded
     columns: tuple[tuple[str, str], ...]  # name and canonical type of the key's columns
     schema: int  # id of the row's own schema; 0 where there is no row
-    row: bytes  # the row alone; empty where there is none
+    row: bytes  # the row alone, of a logical message its content; empty where there is none
     last_commit: int  # lastCommitLsn; 0 where the source says null
     order: int  # total_order; 0 where there is none
     transaction: str  # transaction id of the source; "" where there is none

@@ -61,6 +61,8 @@ def test_what_can_be_mended_is_mended(name: str) -> None:
         ("transforms", "unwrap"),
         ("post.processors", "reselector"),
         ("message.key.columns", "public.todos:owner"),
+        ("message.prefix.include.list", "other"),
+        ("message.prefix.exclude.list", "syncline.*"),
         ("key.converter", "org.apache.kafka.connect.json.JsonConverter"),
         ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
         ("plugin.name", "decoderbufs"),

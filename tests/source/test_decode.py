@@ -415,3 +415,29 @@ def test_ends() -> None:
 def test_an_envelope_is_read_without_making_its_row() -> None:
     found = Envelope(envelope(), Placeholder()).read(encoded(envelope(), event()))
     assert found.row == encoded({**ROW, "namespace": "s"}, event()["after"])[5:]
+
+
+MESSAGE = {
+    "type": "record",
+    "name": "Message",
+    "namespace": "io.debezium.connector.postgresql.MessageValue",
+    "fields": [{"name": "prefix", "type": optional("string")}, {"name": "content", "type": optional("bytes")}],
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "seen"),
+    [
+        ({"prefix": "syncline.app", "content": b"\0x"}, ("syncline.app", b"\0x")),
+        ({"prefix": "", "content": b""}, ("", b"")),
+        ({"prefix": None, "content": None}, ("", b"")),
+    ],
+)
+def test_a_message_keeps_prefix_and_content(message: dict[str, Any], seen: tuple[str, bytes]) -> None:
+    """Rule V4; it has a number as a row has, and no schema of its own."""
+    fields = [OP, TIMES[0], {"name": "source", "type": SOURCE}, TRANSACTION, {"name": "message", "type": MESSAGE}]
+    reader, schemas = decoder(envelope(fields))
+    row = reader.row(("source.message", 0), 1, None, encoded(envelope(fields), {**event("m"), "message": message}))
+    assert (row.table, row.row) == seen
+    assert (row.op, row.kind, row.order, row.key, row.schema) == ("m", Kind.NUMBERED, 24, None, 0)
+    assert not schemas.registered

@@ -98,6 +98,7 @@ class Emitter:
         self._idle: list[psycopg.AsyncConnection[Any]] = []
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._waiting = 0
+        self._away = False
 
     async def write_checkpoint(self, client: Client) -> int:
         """A new id, once its marker is committed. Raises Refused."""
@@ -133,12 +134,22 @@ class Emitter:
         self._waiting += 1
         try:
             async with asyncio.timeout(PATIENCE), self._turns:
-                return await self._asked(statement, parameters)
+                number = await self._asked(statement, parameters)
         except (psycopg.Error, OSError, TimeoutError) as error:
-            log.warning("no write checkpoint: %s", str(error).strip() or f"no answer in {PATIENCE:.0f} s")
+            self._now_away(str(error).strip() or f"no answer within {PATIENCE:.0f} s")
             raise unavailable("PSYNC_S2003", "The source database is not available") from error
         finally:
             self._waiting -= 1
+        self._now_away(None)
+        return number
+
+    def _now_away(self, reason: str | None) -> None:
+        """Tell the operator when the database goes away and when it is back."""
+        if reason is not None and not self._away:
+            log.warning("no write checkpoints: %s", reason)
+        elif reason is None and self._away:
+            log.info("write checkpoints again")
+        self._away = reason is not None
 
     async def _asked(self, statement: str, parameters: dict[str, Any]) -> int:
         """Once more where an idle connection turns out to be lost: a marker that is emitted twice is harmless."""

@@ -112,3 +112,26 @@ def test_a_marker_follows_the_write_before_it(source: Source, pipeline: Pipeline
     assert node.records()[: len(records)] == records, "no marker moves, none comes twice"
     assert len(node.records()) == len(node.written)
     check_every_checkpoint(pipeline, node)
+
+
+def test_ids_rise_and_a_lost_connection_is_made_again(source: Source) -> None:
+    """Also beyond what the client knows from elsewhere, and as recorded where the client brings the id (cr.stale)."""
+    known: dict[Client, int] = {CLIENTS[1]: 2**60}
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+
+    async def ask() -> tuple[list[int], list[int]]:
+        emitter = Emitter(source.settings, known.get)
+        first = await emitter.write_checkpoint(CLIENTS[0])
+        source.sql(f"{others} AND pid <> pg_backend_pid()")
+        rising = [first, await emitter.write_checkpoint(CLIENTS[0])]
+        rising += [await emitter.write_checkpoint(CLIENTS[1]) for _ in range(2)]
+        given = [await emitter.checkpoint_request(CLIENTS[2], wanted) for wanted in (5, 3, 7)]
+        await emitter.renew(CLIENTS[2])
+        given.append(await emitter.checkpoint_request(CLIENTS[2], 1))
+        await emitter.close()
+        return rising, given
+
+    rising, given = asyncio.run(ask())
+    assert 2**48 < rising[0] < rising[1] < 2**60
+    assert rising[2:] == [2**60 + 1, 2**60 + 2]
+    assert given == [5, 5, 7, 7]

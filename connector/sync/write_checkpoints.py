@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from connector.source.markers import LARGEST
 
-MOST_CLIENTS = 500_000  # about 200 MB
+MOST_CLIENTS = 200_000  # about 130 MB
 MOST_OPEN = 8  # requests of one client that wait for a checkpoint at once
 
 

@@ -28,9 +28,12 @@ PATIENCE = 5.0  # seconds
 CHUNK = 500
 
 # The id: the source's timeline and where its log ends, or one more than the client has seen. Both are read before the
-# message is written, so that a marker with this id or a higher one follows every write committed until now.
+# message is written, so that a marker with this id or a higher one follows every write committed until now. One at a
+# time for a client, so that its newest marker, which is what compaction leaves, has its highest id.
 _EMIT = """
-WITH here AS MATERIALIZED (SELECT pg_current_wal_insert_lsn() AS lsn),
+WITH alone AS MATERIALIZED (
+         SELECT pg_advisory_xact_lock(hashtextextended(%(prefix)s::text || %(opening)s::text, 0))),
+     here AS MATERIALIZED (SELECT pg_current_wal_insert_lsn() AS lsn FROM alone),
      chosen AS MATERIALIZED (
          SELECT greatest((('x' || substr(pg_walfile_name(lsn), 1, 8))::bit(32)::bigint << 48) + (lsn - '0/0'::pg_lsn),
                          %(least)s::bigint)::bigint AS id

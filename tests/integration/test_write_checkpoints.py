@@ -12,7 +12,7 @@ import pytest
 
 from connector.sync.write_checkpoints import Client
 from schemas.codec import Codec
-from tests.integration.pipeline import Pipeline, at_each_checkpoint, eventually
+from tests.integration.pipeline import Pipeline, at_each_checkpoint, eventually, prepared
 from tests.integration.sequencing import connect_call
 from tests.integration.test_pipeline import versions
 from tests.integration.test_set_back import KEEP_LOG, offset, set_back
@@ -29,17 +29,12 @@ CLIENTS = (Client("ü1", "a"), Client("ü1", None), Client("u2", 'b"\0'))
 def pipeline(source: Source, tmp_path: Path) -> Iterator[Pipeline]:
     """All workers running, one definition, and a connector that can be set back."""
     source.sql("CREATE TABLE notes (id int PRIMARY KEY); INSERT INTO notes VALUES (0)")
-    pipeline = Pipeline(source.settings, tmp_path)
-    prepared = pipeline.cli("init")
-    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    pipeline.start()
-    try:
-        pipeline.deploy(CONFIG)
+    with prepared(source.settings, tmp_path) as made:
+        made.start()
+        made.deploy(CONFIG)
         config = connect_call(source.settings, "GET", "/config")
         connect_call(source.settings, "PUT", "/config", json=config | KEEP_LOG)
-        yield pipeline
-    finally:
-        pipeline.end()
+        yield made
 
 
 class Node:
@@ -62,6 +57,18 @@ class Node:
             self._source.sql(f"INSERT INTO notes VALUES ({row})")
             self.written[client, await emitter.write_checkpoint(client)] = row
         await emitter.close()
+
+    def ask_at_once(self, row: int) -> None:
+        """One client through two nodes, many times at once."""
+        asyncio.run(self._ask_at_once(row))
+
+    async def _ask_at_once(self, row: int) -> None:
+        self._source.sql(f"INSERT INTO notes VALUES ({row})")
+        emitters = [Emitter(self._source.settings, self.markers.checkpoints.known) for _ in range(2)]
+        ids = await asyncio.gather(*(each.write_checkpoint(CLIENTS[0]) for each in emitters for _ in range(10)))
+        self.written |= {(CLIENTS[0], number): row for number in sorted(ids)}
+        for each in emitters:
+            await each.close()
 
     def await_answers(self) -> None:
         """Until every client's newest id is acknowledged."""
@@ -97,7 +104,10 @@ def test_a_marker_follows_the_write_before_it(source: Source, pipeline: Pipeline
     node = Node(source, pipeline)
     source.sql(f"SELECT pg_logical_emit_message(true, 'syncline.{app}', 'no marker')")
     node.write(range(1, 4))
+    node.ask_at_once(100)
     node.await_answers()
+    of_one = [number for client, number, _ in node.records() if client == CLIENTS[0]]
+    assert of_one == sorted(of_one), "the newest marker has the highest id"
     before: Any = eventually(lambda: offset(source), what="an offset")
     pipeline.freeze_at("sequence.before_commit")
     node.write(range(4, 10))

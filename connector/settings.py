@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -41,10 +42,16 @@ class Settings:
     manage_connector: bool = True  # a deploy may add tables to the connector and the publication
     stop_after: int = 10_000  # rejected rows of one version; 0: any number
     on_error: Mapping[str, str] = field(default_factory=dict)  # definition: "reject" or "stop"
+    listen: str = "127.0.0.1:6480"  # host and port of the sync endpoint
     audience: tuple[str, ...] = field(default=())  # `aud` of clients' tokens, one of these
     jwks: Mapping[str, Any] = field(default_factory=dict, repr=False)  # keys that sign them; may be secret
     jwks_uri: str = ""  # where such keys are published
     development_tokens: bool = False  # `syncline token` signs them too
+
+    @property
+    def endpoint(self) -> str:
+        """The sync endpoint's URL, for clients."""
+        return f"http://{self.listen}"
 
 
 def load(path: str | None = None) -> Settings:
@@ -116,6 +123,7 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda v: isinstance(v, dict) and all(isinstance(d, str) and a in ("reject", "stop") for d, a in v.items()),
     ),
     "toast": ("refuse or reread", lambda v: v in ("refuse", "reread")),
+    "listen": ("host:port", lambda v: isinstance(v, str) and re.fullmatch(r"\S+:\d{1,5}", v) is not None),
     "manage_connector": ("true or false", lambda v: isinstance(v, bool)),
     "audience": ("a text or a list of texts", lambda v: _texts([v] if isinstance(v, str) else v)),
     "jwks": ("a map `keys:` to a list of JSON Web Keys", lambda v: isinstance(v, dict) and _is_key_set(v)),

@@ -165,7 +165,7 @@ def test_the_object_of_plan() -> None:
 
 
 def test_the_object_of_status() -> None:
-    given = status(now_ms=0, head=None, progress=None, commit=None, checkpoint=None, catalog=Catalog())
+    given = status(endpoint="", now_ms=0, head=None, progress=None, commit=None, checkpoint=None, catalog=Catalog())
     told = documented("status")
     assert given.keys() == told.keys()
     assert given["source"].keys() == told["source"].keys()

@@ -18,6 +18,7 @@ from psycopg import sql
 
 from connector import settings
 from connector.local.parts import Addresses
+from connector.local.ports import choose
 from connector.settings import Settings
 
 CLEAN_WITHIN = 180.0  # seconds
@@ -57,6 +58,8 @@ def create(addresses: Addresses, folder: Path) -> Source:
         "registry": addresses.registry,
         "connect": addresses.connect,
         "postgres": f"{addresses.postgres.rpartition('/')[0]}/{name}",
+        "listen": f"127.0.0.1:{choose({})['listen']}",
+        "development_tokens": True,
         "app": name,
         "connector": name,
         "topic_prefix": f"{name}_source",

@@ -1,32 +1,21 @@
-"""A serving node's replica: applies the op logs to its own bucket store, checkpoint by checkpoint (rule V1).
-
-`python -m topologies.replica --settings FILE`. Ends with 0 at SIGTERM, 76 where a server is away (start it again).
-"""
+"""A serving node's replica: applies the op logs to its own bucket store, checkpoint by checkpoint (rule V1)."""
 
 from __future__ import annotations
 
-import argparse
-import logging
-import signal
-import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from connector import settings as settings_file
-from connector.crash import arm, crash_point
+from connector.crash import crash_point
 from connector.errors import Unavailable
 from connector.oplog.ops import Op
 from connector.settings import Settings
-from connector.store.buckets import BucketStore, Exposed
+from connector.store.buckets import BucketStore, Changed, Exposed, View
 from schemas.codec import Codec
 from topologies import kafka
 from topologies.catalog import Followed
-from topologies.exits import ended
-from topologies.garbage import collect_seldom
 from topologies.recovery import create_own_topics, log_identity
 from topologies.schemas import Schemas
 from topologies.topics import Topics
@@ -35,16 +24,16 @@ CHUNK = 2_000  # records taken from the broker at once
 WAIT = 0.02  # seconds to wait for more
 KNOWN_CATALOGS = 50
 
-log = logging.getLogger("replica")
-
 Commit = dict[str, Any]
+Told = Callable[[View, Changed], None]
 
 
 class Replica:
-    """Follows commits and op logs into `store`."""
+    """Follows commits and op logs into `store`; each checkpoint is `told`, as a view that nothing moves."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, told: Told = lambda view, changed: None) -> None:
         self._settings = settings
+        self._told = told
         self._topics = Topics(settings.app)
         self._codec = Codec(Schemas(settings))
         create_own_topics(settings)
@@ -58,17 +47,18 @@ class Replica:
         self._reader = kafka.follower(settings, wait_ms=100)
         self._next = dict(self.store.exposed.offsets)  # per version, the offset of the next op to apply
         self._buffers: dict[int, deque[Message]] = {}
-        self.stopping = False
+        self.caught_up = False  # no newer commit is known than the store has
 
-    def run(self) -> None:
-        """Apply what comes until told to stop."""
-        while not self.stopping:
-            self.step()
+    def begin(self) -> None:
+        """Tell of the checkpoint that the store has from before."""
+        if self.store.exposed.commit:
+            self._told(self.store.view(), Changed(frozenset(), frozenset()))
 
     def step(self) -> None:
         """Take the newest commit's ops as far as they have come; expose it when all are there."""
         commit = self._commits.newest(WAIT)
-        if commit is None or commit["number"] <= self.store.exposed.commit:
+        self.caught_up = commit is None or commit["number"] <= self.store.exposed.commit
+        if commit is None or self.caught_up:
             return
         catalog = self._catalog(commit["catalog"])
         if catalog is None:
@@ -83,7 +73,8 @@ class Replica:
             self._read()
         if commit["exposed"] and all(self._next[version] >= end for version, end in ends.items()):
             crash_point("replica.before_expose")
-            self.store.expose(Exposed(self._log, commit["number"], commit["position"], ends, catalog))
+            changed = self.store.expose(Exposed(self._log, commit["number"], commit["position"], ends, catalog))
+            self._told(self.store.view(), changed)
             crash_point("replica.after_expose")
 
     def close(self) -> None:
@@ -131,31 +122,3 @@ class Replica:
                 message = buffer.popleft()
                 self._next[version] = cast(int, message.offset()) + 1
                 yield cast(Op, self._codec.decode(message.value() or b""))
-
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        """Ends after the step under way."""
-        self.stopping = True
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or an error; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m topologies.replica", description=__doc__)
-    parser.add_argument("--settings", metavar="FILE")
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-
-    collect_seldom()
-    arm()
-
-    def work() -> None:
-        replica = Replica(settings_file.load(parser.parse_args(argv).settings))
-        signal.signal(signal.SIGTERM, replica.stop)
-        signal.signal(signal.SIGINT, replica.stop)
-        log.info("at commit %d", replica.store.exposed.commit)
-        replica.run()
-        replica.close()
-
-    return ended(work, log)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

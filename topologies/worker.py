@@ -29,7 +29,7 @@ ROLES: Mapping[str, Sequence[str]] = {
     "sequence": ("topologies.sequence",),
     "stream": ("topologies.stream", "--stream", "main"),
     "merge": ("topologies.merge",),
-    "serve": ("topologies.replica",),
+    "serve": ("topologies.serve",),
 }
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0  # seconds before a restart
 FENCED_DELAY = 5.0

@@ -6,6 +6,7 @@ import argparse
 import logging
 
 from connector import settings
+from connector.sync.admission import Admission
 from topologies import worker
 
 
@@ -23,7 +24,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; exit code 0 then."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return worker.run(settings.load(args.settings), args.only)
+    known = settings.load(args.settings)
+    if "serve" in args.only:
+        Admission(known)  # better no worker than one that lets no client in
+    return worker.run(known, args.only)
 
 
 def _roles(text: str) -> tuple[str, ...]:

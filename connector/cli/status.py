@@ -60,6 +60,7 @@ def look(known: Settings, codec: Codec) -> dict[str, Any]:
     seen = observe(known, codec)
     names = deployed_names(seen.catalog)
     return status(
+        endpoint=known.endpoint,
         now_ms=int(time.time() * 1000),
         head=seen.head,
         progress=seen.progress,
@@ -84,6 +85,7 @@ def lines(seen: dict[str, Any]) -> Iterable[str]:
     """The status as a person reads it."""
     active, pending = seen["deployment"], seen["pending"]
     yield f"deployment   {_deployment(active)}" + (f", pending {_deployment(pending)}" if pending else "")
+    yield f"clients      at {seen['endpoint']}"
     yield f"change log   position {seen['position']}"
     yield f"checkpoint   position {seen['checkpoint']}, behind by {seen['lag']['rows']} rows, {seen['lag']['ms']} ms"
     for stream, position in seen["streams"].items():

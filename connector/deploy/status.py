@@ -14,6 +14,7 @@ Record = Mapping[str, Any]
 
 def status(
     *,
+    endpoint: str,
     now_ms: int,
     head: Record | None,
     progress: Record | None,
@@ -24,12 +25,13 @@ def status(
 ) -> dict[str, Any]:
     """Positions, lag, deployments and definitions; `position` is the change log's head, times are ms.
 
-    `head` is the newest Batch, `commit` the newest Commit, `checkpoint` the newest exposed one.
+    `endpoint` is this node's, `head` the newest Batch, `commit` the newest Commit, `checkpoint` the newest exposed one.
     """
     active = catalog.active
     pending = next((d for d in catalog.deployments if d.kind == "deploy" and d.pending), None)
     counted = {v["version"]: v for v in commit["versions"]} if commit else {}
     return {
+        "endpoint": endpoint,
         "position": head["position"] if head else 0,
         "checkpoint": checkpoint["position"] if checkpoint else 0,
         "streams": {s["stream"]: s["position"] for s in commit["streams"]} if commit else {},

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Every port of the stack, with the part that listens on it.
-PORTS = {"kafka": "kafka", "controller": "kafka", "registry": "registry", "connect": "connect", "postgres": "postgres"}
+PORTS = {
+    "kafka": "kafka",
+    "controller": "kafka",
+    "registry": "registry",
+    "connect": "connect",
+    "postgres": "postgres",
+    "listen": "syncline run",  # kept free for the sync endpoint
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class Addresses:
     registry: str
     connect: str
     postgres: str
+    listen: str
 
 
 def addresses(ports: Mapping[str, int]) -> Addresses:
@@ -47,4 +55,5 @@ def addresses(ports: Mapping[str, int]) -> Addresses:
         registry=f"http://127.0.0.1:{ports['registry']}/apis/ccompat/v7",
         connect=f"http://127.0.0.1:{ports['connect']}",
         postgres=f"postgresql://postgres@127.0.0.1:{ports['postgres']}/app",
+        listen=f"127.0.0.1:{ports['listen']}",
     )

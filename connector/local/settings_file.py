@@ -9,7 +9,7 @@ from connector.local.parts import Addresses
 from connector.settings import FILE_NAME
 
 FIRST = """\
-# Written by `syncline local up`, which keeps the four addresses right. All else is yours.
+# Written by `syncline local up`, which keeps the five addresses right. All else is yours.
 {addresses}
 app: syncline
 connector: syncline

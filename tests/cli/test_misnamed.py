@@ -35,5 +35,14 @@ def test_what_is_on_its_way_is_known_and_what_is_over_is_not() -> None:
 
 def test_status_warns() -> None:
     known = catalog(version(1))
-    seen = status(now_ms=0, head=None, progress=None, commit=None, checkpoint=None, catalog=known, warnings=["beware"])
+    seen = status(
+        endpoint="",
+        now_ms=0,
+        head=None,
+        progress=None,
+        commit=None,
+        checkpoint=None,
+        catalog=known,
+        warnings=["beware"],
+    )
     assert "warning      beware" in list(lines(seen))

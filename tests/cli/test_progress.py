@@ -86,7 +86,7 @@ def test_after_the_replay_positions_and_reasons_count() -> None:
 
 def test_status_shows_it_and_has_it_on_one_line() -> None:
     record = commit({TODOS: 50, "public.notes": 0}, waits=[{"generation": 2, "reason": "t2 is replaying"}])
-    seen = status(now_ms=0, head=None, progress=None, commit=record, checkpoint=None, catalog=on_its_way())
+    seen = status(endpoint="", now_ms=0, head=None, progress=None, commit=record, checkpoint=None, catalog=on_its_way())
     assert any("50 of 400 rows" in line for line in lines(seen))
     assert "\n" not in summary(seen)
     assert summary(seen).endswith("waits: t2 is replaying")
@@ -95,7 +95,9 @@ def test_status_shows_it_and_has_it_on_one_line() -> None:
 def test_status_shows_how_far_a_huge_transaction_is() -> None:
     """Rule M6."""
     state = {"tables": {}, "order": {"open": [77, 300_000], "events": 1_000_000}}
-    seen = status(now_ms=0, head=None, progress={"state": state}, commit=None, checkpoint=None, catalog=Catalog())
+    seen = status(
+        endpoint="", now_ms=0, head=None, progress={"state": state}, commit=None, checkpoint=None, catalog=Catalog()
+    )
     assert seen["source"]["transaction"] == {"row": 300_000, "of": 1_000_000}
     assert "transaction  row 300,000 of 1,000,000 is in the change log" in list(lines(seen))
 

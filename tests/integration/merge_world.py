@@ -71,7 +71,7 @@ class MergeWorld:
         return self._start("topologies.merge", environment)
 
     def start_replica(self) -> subprocess.Popen[bytes]:
-        return self._start("topologies.replica", {})
+        return self._start("topologies.serve", {})
 
     def _start(self, module: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(

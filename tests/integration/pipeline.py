@@ -27,7 +27,7 @@ T = TypeVar("T")
 Rows = dict[tuple[str, str], dict[str, Any]]  # (object_type, object_id) -> row
 Buckets = dict[tuple[str, str], Rows]  # (definition, bucket parameters) -> rows
 LOG_LINES = 150  # of the workers, shown by pytest where a test fails
-WORKERS = ("sequence", "stream", "merge", "replica")
+WORKERS = ("sequence", "stream", "merge", "serve")
 
 
 def eventually(look: Callable[[], T], *, within: float = 150.0, what: str = "") -> T:

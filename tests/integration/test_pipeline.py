@@ -217,7 +217,7 @@ def test_workers_killed_at_random(source: Any, pipeline: Pipeline, writer: Write
     chance = random.Random(seed)
     pipeline.deploy(CONFIG)
     for _ in range(8):
-        victim = chance.choice(("sequence", "stream", "merge", "replica"))
+        victim = chance.choice(("sequence", "stream", "merge", "serve"))
         eventually(lambda victim=victim: pipeline.send(victim, signal.SIGKILL), what=f"{victim} runs")
         time.sleep(chance.uniform(0.1, 1.5))
     writer.finish()

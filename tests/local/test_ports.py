@@ -37,7 +37,7 @@ def test_a_wanted_port_replaces_the_kept_one(tmp_path: Path) -> None:
 def test_an_unknown_port_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match='no port is called "kafak"') as caught:
         ports.settled(tmp_path / "ports.json", {"kafak": 9092})
-    assert caught.value.hint == "known: kafka, controller, registry, connect, postgres"
+    assert caught.value.hint == "known: kafka, controller, registry, connect, postgres, listen"
 
 
 def test_a_taken_port_is_refused_with_the_process_that_has_it(tmp_path: Path) -> None:

@@ -217,8 +217,8 @@ def zombie(module: str) -> Apply:
 
 @contextmanager
 def disk_full(world: World, chance: random.Random) -> Iterator[None]:
-    """No file of merge and replica may grow: as on a full disk their writes fail. A new process may again."""
-    modules = ("merge", "replica")
+    """No file of merge and node may grow: as on a full disk their writes fail. A new process may again."""
+    modules = ("merge", "serve")
     victims = [worker for module in modules for worker in world.pipeline.workers(module)]
     for victim in victims:
         with suppress(psutil.NoSuchProcess):
@@ -227,7 +227,7 @@ def disk_full(world: World, chance: random.Random) -> Iterator[None]:
     eventually(
         lambda: not any(v.is_running() and not _stopped(v) for v in victims),
         within=PATIENCE,
-        what="merge and replica have ended",
+        what="merge and node have ended",
     )
 
 

@@ -30,7 +30,7 @@ ALWAYS = {
         "merge.after_store",
         "cleanup.after_trim",
     ),
-    "replica": ("replica.after_ops", "replica.before_expose", "replica.after_expose"),
+    "serve": ("replica.after_ops", "replica.before_expose", "replica.after_expose"),
 }
 # reached while a deployment replays, switches or ends
 DURING_A_DEPLOY = {

@@ -1,0 +1,148 @@
+"""The sync endpoint on a real socket, over a desk instead of a broker; tokens are `Bearer USER [SECONDS]`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import orjson
+import uvicorn
+
+from connector.store.buckets import Changed, View
+from connector.sync.refusals import unauthorized
+from connector.sync.tokens import Token
+from connector.sync.write_checkpoints import Client as Writer
+from tests.sync.client import Client
+from tests.sync.desk import Desk
+from topologies.endpoint import Endpoint
+from topologies.hub import Hub
+
+
+class Anybody:
+    """Lets in whoever says who they are."""
+
+    async def admit(self, header: str | None, now: float) -> Token:
+        words = (header or "").split()
+        if len(words) < 2:
+            raise unauthorized("PSYNC_S2106", "Authentication required")
+        return Token({"sub": words[1]}, words[1], now + (float(words[2]) if len(words) > 2 else 3600))
+
+
+class Marks:
+    """Write checkpoints that are in a checkpoint as soon as a test says so."""
+
+    def __init__(self) -> None:
+        self.found: dict[Writer, int] = {}
+
+    async def write_checkpoint(self, client: Writer) -> int:
+        return self.found.get(client, 0) + 1
+
+    async def checkpoint_request(self, client: Writer, wanted: int) -> int:
+        return max(wanted, self.found.get(client, 0))
+
+    async def renew(self, client: Writer) -> None:
+        raise AssertionError("no test is connected for so long")
+
+    def acknowledged(self, client: Writer, position: int) -> int | None:
+        return self.found.get(client)
+
+
+class Node:
+    """A desk that is served."""
+
+    def __init__(self, desk: Desk, url: str, hub: Hub, loop: asyncio.AbstractEventLoop, marks: Marks) -> None:
+        self.desk, self.url, self.hub, self.marks = desk, url, hub, marks
+        self._loop = loop
+        self.caught_up = True
+
+    def checkpoint(self) -> None:
+        """Expose what has gathered on the desk."""
+        view, changed = self.desk.checkpoint()
+        self._loop.call_soon_threadsafe(self.hub.exposed, view, changed)
+
+    def empty_checkpoint(self, view: View) -> None:
+        self._loop.call_soon_threadsafe(self.hub.exposed, view, Changed(frozenset(), frozenset()))
+
+    def acknowledge(self, client: Writer, number: int) -> None:
+        self.marks.found[client] = number
+        self._loop.call_soon_threadsafe(self.hub.acknowledged, [client])
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self.hub.close)
+
+    def post(self, body: Any = None, user: str = "u1", **headers: str) -> httpx.Response:
+        """The whole answer; of a stream it never ends."""
+        return httpx.post(f"{self.url}/sync/stream", json=body, headers={"authorization": f"Token {user}"} | headers)
+
+    @contextmanager
+    def stream(self, body: Any = None, user: str = "u1", **headers: str) -> Iterator[Lines]:
+        """A client's stream."""
+        asked = {"raw_data": True} | (body or {})
+        given = {"authorization": f"Token {user}", "accept-encoding": "identity"} | headers
+        with (
+            httpx.Client(timeout=20) as client,
+            client.stream("POST", f"{self.url}/sync/stream", json=asked, headers=given) as response,
+        ):
+            assert response.status_code == 200, response.read()
+            yield Lines(response)
+
+
+class Lines:
+    """The lines of a stream, as they come."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._lines = response.iter_lines()
+
+    def next(self) -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads(next(self._lines))
+        return found
+
+    def until(self, kind: str) -> list[dict[str, Any]]:
+        """All lines up to the first of a kind."""
+        found = [self.next()]
+        while kind not in found[-1]:
+            found.append(self.next())
+        return found
+
+    def ended(self) -> bool:
+        return next(self._lines, None) is None
+
+    def sync(self, client: Client) -> None:
+        """Let the client take everything up to the next complete checkpoint."""
+        for line in self.until("checkpoint_complete"):
+            client.take(line)
+
+
+@contextmanager
+def serving(desk: Desk) -> Iterator[Node]:
+    """The desk, served until the test has ended."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    loop, hub, marks = asyncio.new_event_loop(), Hub(), Marks()
+    node = Node(desk, f"http://127.0.0.1:{listener.getsockname()[1]}", hub, loop, marks)
+    endpoint = Endpoint(hub, Anybody(), marks, acknowledged=marks.acknowledged, caught_up=lambda: node.caught_up)
+    config = uvicorn.Config(
+        endpoint.app(), http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=loop.run_until_complete, args=(server.serve([listener]),))
+    thread.start()
+    yield node
+    loop.call_soon_threadsafe(hub.close)
+    server.should_exit = True
+    thread.join()
+    assert not hub.seats
+    loop.close()
+
+
+def eventually(holds: Callable[[], bool], within: float = 20.0) -> None:
+    deadline = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

@@ -1,0 +1,114 @@
+"""One client's stream on its connection: lines as they come, keep-alives, and its end (powersync.md 4.1).
+
+A client that reads slowly is waited for with at most one line in hand; a newer checkpoint interrupts an older one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from connector.sync.lines import Format, Line, Ops
+from topologies.hub import Hub, Seat
+
+PAUSE = 0.01  # seconds between two checkpoints
+INTERRUPTIBLE_AFTER = 1_000  # ops sent for a checkpoint
+VIEW_AGE = 30.0  # seconds after which a download goes on in a newer view: an old one holds files
+BEAT = 20.0  # seconds between keep-alives, and before the token's expiry
+
+Write = Callable[[bytes], Awaitable[None]]
+Acknowledged = Callable[[int], int | None]  # the client's newest write checkpoint at a position
+
+
+def next_beat(now: float, expires_at: float, jitter: float) -> float:
+    """When the next keep-alive is due; `jitter` is between 0 and 1, so that clients do not beat together."""
+    due = now + BEAT * (0.9 + 0.2 * jitter)
+    warning = expires_at - BEAT
+    return min(due, warning if now < warning else expires_at)
+
+
+class Downstream:
+    """Drives one seat until the client leaves, its token expires or the node closes."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        seat: Seat,
+        *,
+        form: Format,
+        write: Write,
+        acknowledged: Acknowledged,
+        expires_at: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._hub, self._seat, self._form, self._write = hub, seat, form, write
+        self._view = hub.view
+        self._acknowledged = acknowledged
+        self._expires_at, self._clock = expires_at, clock
+        self._beat = next_beat(clock(), expires_at, random.random())
+
+    def first_line(self) -> Line:
+        """The first checkpoint. Raises RequestRefused where the client asks for too much."""
+        line = self._advance()
+        assert line is not None
+        return line
+
+    async def run(self, line: Line | None) -> None:
+        """Tell the line and its data, then what comes, to the end."""
+        while self._goes_on():
+            if line is not None:
+                await self._send(self._form.line(line))
+            if not self._seat.session.complete:
+                await self._download()
+                await asyncio.sleep(PAUSE)
+            else:
+                await self._wait()
+            await self._keep_alive()
+            line = self._advance() if self._seat.woken.is_set() else None
+
+    def _goes_on(self) -> bool:
+        return not (self._hub.closing or self._seat.gone or self._clock() >= self._expires_at or not self._hub.served)
+
+    def _advance(self) -> Line | None:
+        view, served = self._hub.view, self._hub.served
+        touched, asked_anew = self._seat.taken()
+        if view is None or served is None:
+            return None
+        self._view = view
+        line = self._seat.session.advance(
+            view, served, touched, self._acknowledged(view.exposed.position), asked_anew=asked_anew
+        )
+        self._hub.watch(self._seat)
+        return line
+
+    async def _download(self) -> None:
+        began, before = self._clock(), self._seat.sent_ops
+        if not self._seat.woken.is_set():
+            self._view = self._hub.view  # in which all of the client's buckets are the same
+        assert self._view is not None
+        for each in self._seat.session.downloads(self._view):
+            if isinstance(each, Ops):
+                await self._send(self._form.ops(each))
+                self._seat.sent_ops += len(each.portion.texts)
+            else:
+                await self._send(self._form.line(each))
+            await self._keep_alive()
+            interrupted = self._seat.woken.is_set() and self._seat.sent_ops - before >= INTERRUPTIBLE_AFTER
+            if interrupted or not self._goes_on() or self._clock() - began > VIEW_AGE:
+                return
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._seat.woken.wait(), max(0.0, self._beat - self._clock()))
+
+    async def _keep_alive(self) -> None:
+        now = self._clock()
+        if now >= self._beat:
+            await self._send(self._form.line({"token_expires_in": max(0, int(self._expires_at - now))}))
+            self._beat = next_beat(now, self._expires_at, random.random())
+
+    async def _send(self, text: bytes) -> None:
+        self._seat.sent_bytes += len(text)
+        await self._write(text)

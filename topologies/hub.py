@@ -1,0 +1,127 @@
+"""The clients of a node, and what wakes them: an index from bucket, lookup and client to the seats they concern.
+
+A checkpoint costs what it changed, not who is connected. Everything here runs on the endpoint's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from connector.deploy.catalog import Catalog
+from connector.store.buckets import Changed, View
+from connector.sync.served import Place, Served, served
+from connector.sync.sessions import Session
+from connector.sync.write_checkpoints import Client
+
+Concern = tuple[Literal["bucket", "lookup", "client"], object]
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """One connected client: its session, and what has happened since it last looked."""
+
+    session: Session
+    client: Client
+    since: float
+    touched: set[Place] = field(default_factory=set)
+    asked_anew: bool = False
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    concerns: frozenset[Concern] = frozenset()
+    sent_bytes: int = 0
+    sent_ops: int = 0
+    gone: bool = False  # the client has left
+
+    def wake(self) -> None:
+        self.woken.set()
+
+    def taken(self) -> tuple[set[Place], bool]:
+        """What has happened since the last look; from now on nothing has."""
+        self.woken.clear()
+        touched, asked_anew = self.touched, self.asked_anew
+        self.touched, self.asked_anew = set(), False
+        return touched, asked_anew
+
+
+class Hub:
+    """The newest checkpoint, and the seats."""
+
+    def __init__(self) -> None:
+        self.view: View | None = None
+        self.served: Served | None = None
+        self.closing = False
+        self.seats: set[Seat] = set()
+        self._index: dict[Concern, set[Seat]] = {}
+        self._catalog = -1
+        self._moved = asyncio.Event()
+
+    def exposed(self, view: View, changed: Changed) -> None:
+        """A checkpoint has come: wake whom it concerns."""
+        self.view = view
+        if view.exposed.catalog.get("number", -1) != self._catalog:
+            self._read(view)
+        for place in changed.buckets:
+            for seat in self._index.get(("bucket", place), ()):
+                seat.touched.add(place)
+                seat.wake()
+        for place in changed.lookups:
+            for seat in self._index.get(("lookup", place), ()):
+                seat.asked_anew = True
+                seat.wake()
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _read(self, view: View) -> None:
+        catalog = Catalog.from_record(view.exposed.catalog)
+        self._catalog, before = catalog.number, self.served
+        self.served = served(catalog, before)
+        if self.served is not before:
+            for seat in self.seats:
+                seat.wake()
+
+    def acknowledged(self, clients: Iterable[Client]) -> None:
+        """Write checkpoints of these are in the newest checkpoint: wake who waits for them."""
+        for client in clients:
+            for seat in self._index.get(("client", client), ()):
+                seat.wake()
+
+    async def moved(self, within: float) -> None:
+        """Wait for the next checkpoint, at most so many seconds."""
+        try:
+            await asyncio.wait_for(self._moved.wait(), within)
+        except TimeoutError:
+            return
+
+    def sit(self, seat: Seat) -> None:
+        self.seats.add(seat)
+
+    def leave(self, seat: Seat) -> None:
+        self._move(seat, frozenset())
+        self.seats.discard(seat)
+
+    def watch(self, seat: Seat) -> None:
+        """Let the seat be woken by what its session rests on now."""
+        session = seat.session
+        concerns: set[Concern] = {("bucket", one.place) for one in session.buckets.values()}
+        concerns |= {("lookup", place) for place in session.lookups}
+        concerns.add(("client", seat.client))
+        self._move(seat, frozenset(concerns))
+
+    def _move(self, seat: Seat, concerns: frozenset[Concern]) -> None:
+        for topic in seat.concerns - concerns:
+            watchers = self._index[topic]
+            watchers.discard(seat)
+            if not watchers:
+                del self._index[topic]
+        for topic in concerns - seat.concerns:
+            self._index.setdefault(topic, set()).add(seat)
+        seat.concerns = concerns
+
+    def close(self) -> None:
+        """End all streams; clients come again, here or at another node."""
+        self.closing = True
+        for seat in self.seats:
+            seat.wake()
+        self._moved.set()

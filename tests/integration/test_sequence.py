@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
@@ -14,6 +15,8 @@ from tests.worlds import Source
 from topologies import kafka
 from topologies.captured import message_topic
 from topologies.prepare import prepare
+
+pytestmark = pytest.mark.stack
 
 TABLES = """
 CREATE TABLE todos (id text PRIMARY KEY, list text, n int);

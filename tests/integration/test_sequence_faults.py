@@ -18,6 +18,8 @@ from tests.integration.sequencing import Output, Process, connect_call, ready, s
 from tests.worlds import Source
 from topologies.exits import FENCED
 
+pytestmark = pytest.mark.stack
+
 TABLES = """
 CREATE TABLE a (id int PRIMARY KEY, mark int);
 CREATE TABLE b (id int PRIMARY KEY, mark int);

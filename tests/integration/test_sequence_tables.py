@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from connector.settings import load
 from tests.integration.sequencing import Output, ready, sequencer, settled, until
 from tests.worlds import Source
 from topologies.prepare import prepare
+
+pytestmark = pytest.mark.stack
 
 LONG = "(SELECT string_agg(md5(g::text), '') FROM generate_series(1, 400) g)"
 

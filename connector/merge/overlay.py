@@ -185,6 +185,6 @@ def _finish(draft: Draft, tributary: Tributary) -> None:
         if overlay.version in counted:
             shadow = counted[overlay.shadow]
             counted[overlay.version] = replace(
-                counted[overlay.version], position=shadow.position, rejected=shadow.rejected
+                counted[overlay.version], position=shadow.position, rejected=shadow.rejected, excused=shadow.rejected
             )
     draft.state = replace(draft.state, versions=counted).with_catalog(laid(draft.state.catalog, tributary))

@@ -92,7 +92,7 @@ class Stream:
 @dataclass(frozen=True, slots=True)
 class Counted:
     """A version after a commit. `oplog_offset` is the next offset in its op log, `changed_ops` those of its ops that
-    batches of changes gave, no replay and no overlay."""
+    batches of changes gave, no replay and no overlay, `excused` those of its rejected rows that stop it no more."""
 
     position: int = 0
     oplog_offset: int = 0
@@ -101,6 +101,7 @@ class Counted:
     ops: int = 0
     rejected: int = 0
     changed_ops: int = 0
+    excused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,10 @@ class Merge:
         versions = {
             v.version: None if v.stream in beginning else self.versions.get(v.version) for v in catalog.versions
         }
+        versions = {
+            n: replace(v, excused=v.rejected) if v and _exposed_by(catalog, self.catalog, n) else v
+            for n, v in versions.items()
+        }
         begun = {
             v.version: tributaries[v.stream].start if v.stream in tributaries else self.main.position
             for v in catalog.versions
@@ -155,6 +160,12 @@ class Merge:
             cursors={n: c for n, c in self.cursors.items() if n == MAIN or n in tributaries},
             looked={},
         )
+
+
+def _exposed_by(catalog: Catalog, before: Catalog, number: int) -> bool:
+    """Clients see the version from this catalog on."""
+    version, known = catalog.version(number), before.version(number)
+    return bool(version and known and version.state == "exposed" != known.state)
 
 
 def _begun(tributary: Tributary, main: Stream) -> Stream:
@@ -232,6 +243,7 @@ def commit_record(state: Merge, *, exposed: bool, now: int) -> dict[str, Any]:
                 "ops": v.ops,
                 "rejected": v.rejected,
                 "changed_ops": v.changed_ops,
+                "excused": v.excused,
             }
             for number, v in state.versions.items()
         ],

@@ -17,7 +17,8 @@ from connector.merge.state import Evaluated, Merge, RejectedRow
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How many rejected rows a version may have (0: any number), and the definitions that may have none."""
+    """How many rejected rows a version may have until it is exposed, and again from then on (0: any number), and the
+    definitions that may have none."""
 
     stop_after: int = 0
     none_for: frozenset[str] = frozenset()
@@ -39,7 +40,8 @@ def stops(state: Merge, record: Evaluated, versions: frozenset[int], patience: P
         if version is None or not (_can_stop(state, version, record) or _kept_and_hung(version, hung)):
             continue
         names = definitions_of(state.catalog, _original(state.catalog, number))
-        total = state.versions[number].rejected + refused[number]
+        counted = state.versions[number]
+        total = counted.rejected - counted.excused + refused[number]
         if number in hung:
             found[number] = f"its evaluation did not end at position {record['position']}"
         elif names & patience.none_for:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge
 from connector.merge.pending import headed, superseded
 from connector.merge.settle import finish, settle
-from connector.merge.state import Evaluated
+from connector.merge.state import Evaluated, RejectedRow
 from connector.merge.translate import translated
 from tests import builders
 from tests.builders import (
@@ -100,13 +100,14 @@ class Stage:
         self.desk.catalog = known or self.desk.catalog
         self.desk.state = draft.state
 
-    def resume(self) -> None:
+    def resume(self, rejected: Sequence[RejectedRow] = ()) -> None:
         """Up to where the shadow is about to stand beside main."""
         assert self.ask("resume", definition="d2") == "accepted"
         (entry,) = self.desk.catalog.tributaries
         self.commit(bounded(self.desk.catalog, entry, ends(10), now=NOW))
         replayed = table_of(self.rows, {3: everywhere})
-        self.desk.feed(evaluated(0, [replayed], stream=entry.name, replay=scan(0, 10, done=True)))
+        scanned = scan(0, 10, done=True)
+        self.desk.feed(evaluated(0, [replayed], stream=entry.name, replay=scanned, rejected=rejected))
         self.desk.run()
         self.commit(headed(self.desk.catalog, self.desk.catalog.tributaries[0], self.position))
 
@@ -165,6 +166,17 @@ def test_a_resume_writes_only_what_differs() -> None:
     over = desk.catalog.deployment(2)
     assert over is not None
     assert (over.state, over.reason, over.position) == ("dropped", "resume done", 3)
+
+
+def test_what_a_resume_met_counts_no_more_against_what_comes_after_it() -> None:
+    stage = Stage(OLD, NEW)
+    place = {"topic": "source.public.todos", "partition": 0, "offset": 7}
+    bad: Any = {"version": 3, "table": TODOS, "key": source_key("bad"), "reason": "no such column", **place}
+    stage.resume([bad])
+    stage.desk.run()
+    stage.desk.crash()
+    two = stage.desk.state.versions[2]
+    assert (two.rejected, two.excused) == (1, 1)
 
 
 def test_after_the_overlay_the_tributary_delivers_until_main_takes_over() -> None:

@@ -74,6 +74,24 @@ def test_without_a_threshold_nothing_stops() -> None:
     assert stopped(desk) == []
 
 
+@pytest.mark.parametrize("crash", [False, True])
+def test_what_was_rejected_before_the_switch_counts_no_more_after_it(crash: bool) -> None:
+    desk = pending("catching_up")
+    desk.patience = Patience(stop_after=2)
+    for position in (1, 2):
+        desk.feed(evaluated(position, versions=[1]))
+        desk.feed(evaluated(position, stream="t2", versions=[2], rejected=[rejected(2, "a")]))
+    desk.run()
+    assert (desk.catalog.generation, desk.counted(2)["rejected"]) == (2, 2)
+    if crash:
+        desk.crash()
+    desk.feed(*[evaluated(position, versions=[1, 2], rejected=[rejected(2, "a")]) for position in (3, 4, 5)])
+    desk.run()
+    assert stopped(desk) == [(2, 4)]
+    assert desk.catalog.versions[1].stopped_because.startswith("3 rows rejected, more than stop_after = 2")
+    assert desk.counted(2)["rejected"] == 5, "status counts them all"
+
+
 def test_a_definition_that_asks_for_it_stops_at_the_first_rejected_row() -> None:
     desk = both(none_for=frozenset(["d2"]))
     desk.feed(batch(1, "a"), batch(2, "b", (1, 2)), batch(3, "c"))

@@ -17,6 +17,7 @@ import psutil
 
 from connector.deploy.catalog import Catalog
 from connector.settings import Settings
+from connector.store.buckets import View
 from schemas.codec import Codec
 from topologies import kafka
 from topologies.catalog import read_catalog
@@ -211,6 +212,13 @@ def fold(ops: list[dict[str, Any]]) -> dict[str, Rows]:
         bucket: {(kind, row_id): json.loads(text) for (kind, row_id, _), text in rows.items()}
         for bucket, rows in buckets.items()
     }
+
+
+def op_ids(view: View, version: int, bucket: str) -> list[int]:
+    """Of all ops that a client without any would be sent."""
+    portion = view.portion(version, bucket, beyond=0, count=10**9, size=10**12)
+    assert not portion.more
+    return [int(json.loads(text)["op_id"]) for text in portion.texts]
 
 
 def at_each_checkpoint(pipeline: Pipeline, version: int) -> Iterator[tuple[dict[str, Any], dict[str, Rows]]]:

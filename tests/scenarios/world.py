@@ -22,7 +22,7 @@ from connector import settings as settings_file
 from connector.deploy.catalog import Catalog, Deployment
 from connector.errors import SynclineError
 from connector.settings import Settings
-from tests.integration.pipeline import WORKERS, Buckets, Pipeline, eventually, fold
+from tests.integration.pipeline import WORKERS, Buckets, Pipeline, eventually, fold, op_ids
 from tests.integration.world import TABLES, fill
 from tests.scenarios.definitions import Config, Definition, expected, text
 from tests.scenarios.logs import Logs
@@ -191,7 +191,7 @@ class World:
                     total = sum(op["checksum"] for op in ops)
                     sums = view.sums(version, bucket)
                     assert (sums.checksum - total) % 2**32 == 0, f"version {version} {bucket}: another checksum"
-                    assert [op.op_id for op in view.ops(version, bucket)] == [op["op_id"] for op in ops]
+                    assert op_ids(view, version, bucket) == [op["op_id"] for op in ops]
         finally:
             replica.close()
 

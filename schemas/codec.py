@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 import struct
-from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from fastavro import parse_schema, schemaless_reader
 
 from connector.errors import BadRecord
+from schemas.decoder import Decode, decoder
 from schemas.encoder import Encode, encoder
 from schemas.registry import text_of
 
@@ -42,7 +42,7 @@ class Codec:
     def __init__(self, schemas: SchemaSource) -> None:
         self._schemas = schemas
         self._encoders: dict[str, Encode] = {}
-        self._readers: dict[int, Any] = {}
+        self._decoders: dict[bytes, Decode] = {}
 
     def prepare(self, *names: str) -> None:
         """Resolve and register now, so that no transaction waits for the registry (rule S11)."""
@@ -60,22 +60,20 @@ class Codec:
 
     def decode(self, record: bytes) -> dict[str, Any]:
         """The record as a dict. Raises BadRecord where it has no frame."""
-        schema_id, _ = unframe(record[: FRAME.size])
-        reader = self._readers.get(schema_id)
-        if reader is None:
-            reader = self._readers[schema_id] = _reader(self._schemas.text(schema_id))
-        return reader(record)
+        head = record[: FRAME.size]
+        decode = self._decoders.get(head)
+        if decode is None:
+            schema_id, _ = unframe(head)
+            decode = self._decoders[head] = _decoder(json.loads(self._schemas.text(schema_id)))
+        return decode(record)
 
 
-def _reader(text: str) -> Callable[[bytes], dict[str, Any]]:
-    schema = parse_schema(json.loads(text))
-
-    def read(record: bytes) -> dict[str, Any]:
-        body = io.BytesIO(record)
-        body.seek(FRAME.size)
-        return cast(dict[str, Any], schemaless_reader(body, schema, None))
-
-    return read
+def _decoder(schema: dict[str, Any]) -> Decode:
+    try:
+        return decoder(schema, FRAME.size)
+    except LookupError:  # another release's record, with types that this one's have not
+        parsed = parse_schema(schema)
+        return lambda record: cast(dict[str, Any], schemaless_reader(io.BytesIO(record[FRAME.size :]), parsed, None))
 
 
 def name_of(text: str) -> str:

@@ -127,8 +127,15 @@ def _array(body: _Body, schema: Any, value: str) -> None:
     body.add(END)
 
 
+def beside_null(union: Any) -> Any:
+    """What a value is that may be null. Raises LookupError for a union of anything else."""
+    if len(union) != 2 or "null" not in union:
+        raise LookupError(f"only null and one other type make a union here, not {union}")
+    return next(branch for branch in union if branch != "null")
+
+
 def _nullable(body: _Body, schema: Any, value: str) -> None:
-    other = next(branch for branch in schema if branch != "null")
+    other = beside_null(schema)
     chosen = body.variable()
     with body.block(f"if ({chosen} := {value}) is None:"):
         body.add(repr(VARINT[schema.index("null") << 1]))
@@ -171,6 +178,7 @@ def encoder(schema: Mapping[str, Any], head: bytes = b"") -> Encode:
     """The function from a record to `head` and its encoding. It raises ValueError for one that does not fit.
 
     Of all that Avro has, it knows what Syncline's own records are made of: `TYPES`, and null beside one of them.
+    Raises LookupError for a schema with anything else.
     """
     body = _Body()
     _any(body, schema, "record")

@@ -16,7 +16,7 @@ from tests.containers import SERVICES
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-PORTS = {"postgres": 5432, "kafka": 9092, "controller": 9093, "registry": 8081, "connect": 8083}
+PORTS = {"postgres": 5432, "kafka": 9092, "controller": 9093, "registry": 8081, "connect": 8083, "listen": 6480}
 
 
 def service(name: str) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from connector import settings
 from connector.local import settings_file
 from connector.local.parts import addresses
 
-FIRST = addresses({"kafka": 1, "registry": 2, "connect": 3, "postgres": 4})
-SECOND = addresses({"kafka": 11, "registry": 2, "connect": 3, "postgres": 14})
+FIRST = addresses({"kafka": 1, "registry": 2, "connect": 3, "postgres": 4, "listen": 5})
+SECOND = addresses({"kafka": 11, "registry": 2, "connect": 3, "postgres": 14, "listen": 5})
 
 
 def test_a_new_file_is_one_that_every_command_can_load(tmp_path: Path) -> None:
     loaded = settings.load(str(settings_file.write(tmp_path, FIRST)))
     assert (loaded.kafka, loaded.registry) == ("127.0.0.1:1", "http://127.0.0.1:2/apis/ccompat/v7")
     assert (loaded.connect, loaded.postgres) == ("http://127.0.0.1:3", "postgresql://postgres@127.0.0.1:4/app")
+    assert loaded.listen == "127.0.0.1:5"
     assert (loaded.app, loaded.connector, loaded.topic_prefix) == ("syncline", "syncline", "source")
     assert loaded.state == tmp_path / ".syncline"
     assert loaded.development_tokens

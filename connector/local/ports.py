@@ -43,8 +43,11 @@ def choose(given: Mapping[str, int]) -> dict[str, int]:
 
 
 def kept(file: Path) -> dict[str, int] | None:
-    """The ports of a stack that was set up before, or None where there is none."""
-    return json.loads(file.read_text()) if file.is_file() else None
+    """The ports of a stack that was set up before, or None where there is none.
+
+    A port that an older release did not know is a free one, and another one each time until `settled` keeps it.
+    """
+    return choose(json.loads(file.read_text())) if file.is_file() else None
 
 
 def refuse_taken(part: Part) -> None:

@@ -34,6 +34,14 @@ def test_a_wanted_port_replaces_the_kept_one(tmp_path: Path) -> None:
     assert ports.settled(file, {})["kafka"] == 9092
 
 
+def test_a_stack_of_an_older_release_gets_the_ports_that_are_new(tmp_path: Path) -> None:
+    """It can be ended, and its next `up` keeps them."""
+    file = tmp_path / "ports.json"
+    file.write_text('{"kafka": 9092}')
+    found = ports.kept(file)
+    assert found is not None and set(found) == set(PORTS) and found["kafka"] == 9092
+
+
 def test_an_unknown_port_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match='no port is called "kafak"') as caught:
         ports.settled(tmp_path / "ports.json", {"kafak": 9092})

@@ -55,7 +55,11 @@ class Replica:
             self._told(self.store.view(), Changed(frozenset(), frozenset()))
 
     def step(self) -> None:
-        """Take the newest commit's ops as far as they have come; expose it when all are there."""
+        """Take the newest commit's ops as far as they have come; expose it when all are there.
+
+        Raises Unavailable where a server is away, or the store is damaged.
+        """
+        self.store.check()
         commit = self._commits.newest(WAIT)
         self.caught_up = commit is None or commit["number"] <= self.store.exposed.commit
         if commit is None or self.caught_up:

@@ -19,7 +19,7 @@ from rocksdict import Rdict, WriteBatch
 from connector.oplog.ops import Op, signed
 from connector.oplog.wire import wire_text
 from connector.position import OPS_PER_COMMIT
-from connector.store.rocks import Cursor, after, open_free_store
+from connector.store.rocks import Cursor, after, check_intact, open_free_store, write
 
 FORMAT = 2
 KEY = struct.Struct(">cI")  # kind of entry, version
@@ -122,7 +122,7 @@ class BucketStore:
             for below, above in pairwise(known):
                 end = KEY.pack(kind, above) if above < 2**32 else bytes((kind[0] + 1,))
                 batch.delete_range(KEY.pack(kind, below + 1), end)
-        self._db.write(batch)
+        write(self._db, batch)
 
     def _begin(self) -> None:
         self._deltas: dict[tuple[int, str], list[int]] = {}  # checksum, ops, rows, newest op id
@@ -150,7 +150,7 @@ class BucketStore:
             else:
                 batch.put(_op_key(op["version"], op["bucket"], op["op_id"]), wire_text(op))
                 self._sum(op)
-        self._db.write(batch)
+        write(self._db, batch)
 
     def _sum(self, op: Op) -> None:
         delta = self._deltas.setdefault((op["version"], op["bucket"]), [0, 0, 0, 0])
@@ -172,7 +172,7 @@ class BucketStore:
                 key = KEY.pack(TOTALS, version) + bucket.encode()
                 batch.put(key, _added(cursor.get(key), delta))
         batch.put(META, _meta(exposed))
-        self._db.write(batch)
+        write(self._db, batch)
         self.exposed = exposed
         self._held = set(exposed.offsets)
         changed = Changed(frozenset(self._deltas), frozenset(self._lookups))
@@ -195,10 +195,14 @@ class BucketStore:
         """Take everything away: the store is of another log."""
         batch = WriteBatch(raw_mode=True)
         batch.delete_range(b"\x00", b"\xff")
-        self._db.write(batch)
+        write(self._db, batch)
         self.exposed = Exposed()
         self._held = set()
         self._begin()
+
+    def check(self) -> None:
+        """Raises Unavailable where a reader has found the store damaged."""
+        check_intact(self._db)
 
     def close(self) -> None:
         self._db.close()

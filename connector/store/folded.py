@@ -10,7 +10,7 @@ from rocksdict import WriteBatch
 
 from connector.oplog.compare import Print, mark, row_key
 from connector.oplog.ops import Op
-from connector.store.rocks import Cursor, open_store
+from connector.store.rocks import Cursor, open_store, write
 
 VERSION = struct.Struct(">I")
 OFFSET = struct.Struct(">Q")
@@ -32,9 +32,9 @@ class FoldedRows:
             elif op["op"] == "REMOVE":
                 batch.delete(_key(version, op))
             if len(batch) >= BATCH:
-                self._db.write(batch)
+                write(self._db, batch)
                 batch = WriteBatch(raw_mode=True)
-        self._db.write(batch)
+        write(self._db, batch)
 
     def rows(self, version: int) -> Iterator[tuple[bytes, Print]]:
         """A version's rows, sorted by their keys."""

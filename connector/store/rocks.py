@@ -4,31 +4,72 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict
+from rocksdict import BlockBasedOptions, Cache, DBCompressionType, Options, Rdict, WriteBatch
 
 from connector.errors import Unavailable
 
 CACHE_BYTES = 64 * 1024 * 1024
 PORTION = 500  # pairs read at a stretch
+DAMAGED = "DAMAGED"  # a file in the folder of a store that could not be read
 WRITE_BUFFER_BYTES = 32 * 1024 * 1024
+_OF_THE_MACHINE = ("No space left", "Disk quota", "Too many open files", "Permission denied", "Read-only file system")
+
+
+class Taken(Unavailable):
+    """A store that another process has open."""
 
 
 def open_store(folder: Path) -> Rdict:
     """The store in `folder`, made if there is none, emptied if it is corrupt: whoever opens it can rebuild it.
 
-    Raises Unavailable where another process has it open.
+    Raises Unavailable where another process has it open, or where the machine has no room or no rights for it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return Rdict(str(folder), _options())
+        opened = Rdict(str(folder), _options())
     except Exception as error:
         if "lock" in str(error).lower():
-            raise Unavailable(f"store is open in another process: {error}", where=str(folder)) from error
-        shutil.rmtree(folder, ignore_errors=True)
-        return Rdict(str(folder), _options())
+            raise Taken(f"store is open in another process: {error}", where=str(folder)) from error
+        if any(reason in str(error) for reason in _OF_THE_MACHINE):
+            raise Unavailable(f"store cannot be opened: {error}", where=str(folder)) from error
+        return _emptied(folder)
+    if not (folder / DAMAGED).exists():
+        return opened
+    opened.close()
+    return _emptied(folder)
+
+
+def _emptied(folder: Path) -> Rdict:
+    shutil.rmtree(folder, ignore_errors=True)
+    return Rdict(str(folder), _options())
+
+
+def damaged(db: Rdict, error: Exception) -> Unavailable:
+    """What to raise where a store could not be read or written: it is made anew when it is opened again, unless it is
+    the machine that failed."""
+    if any(reason in str(error) for reason in _OF_THE_MACHINE):
+        return Unavailable(f"store cannot be used: {error}", where=db.path())
+    with suppress(OSError):
+        (Path(db.path()) / DAMAGED).touch()
+    return Unavailable(f"store is damaged: {error}", where=db.path(), hint="it is made anew at the next start")
+
+
+def write(db: Rdict, batch: WriteBatch) -> None:
+    """Raises Unavailable where the store takes no more."""
+    try:
+        db.write(batch)
+    except Exception as error:
+        raise damaged(db, error) from error
+
+
+def check_intact(db: Rdict) -> None:
+    """Raises Unavailable where a read, in whatever thread, has found the store damaged."""
+    if (Path(db.path()) / DAMAGED).exists():
+        raise Unavailable("store is damaged", where=db.path(), hint="it is made anew at the next start")
 
 
 def open_free_store(folder: Path) -> Rdict:
@@ -36,24 +77,28 @@ def open_free_store(folder: Path) -> Rdict:
     for number in range(1, 10):
         try:
             return open_store(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
-        except Unavailable:
+        except Taken:
             continue
     raise Unavailable("nine stores are open in other processes", where=str(folder), hint="end the processes that hang")
 
 
 class Cursor:
-    """The store as it was when the cursor was made, whatever is written later. For one thread.
+    """The store as it was when the cursor was made, whatever is written later. For one thread. All of it raises
+    Unavailable where the store cannot be read.
 
     It is one RocksDB iterator, which never sees a later write. A `Snapshot` of rocksdict 0.3.29 does not do: its
     iterators read the present (tests/store/test_buckets.py shows it).
     """
 
     def __init__(self, db: Rdict) -> None:
-        self._at = db.iter()
+        self._db, self._at = db, db.iter()
 
     def get(self, key: bytes) -> bytes | None:
         self._at.seek(key)
-        return cast(bytes, self._at.value()) if self._at.valid() and self._at.key() == key else None
+        if not self._at.valid():
+            self._check_end()
+            return None
+        return cast(bytes, self._at.value()) if self._at.key() == key else None
 
     def items(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """All pairs with start <= key < end, rising. Several may be under way at once."""
@@ -80,6 +125,7 @@ class Cursor:
             values.append(value)
             last, held = key, held + len(value)
             advance()
+        self._check_end()
         return values, last, False
 
     def _portion(self, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
@@ -91,7 +137,16 @@ class Cursor:
                 break
             found.append((key, cast(bytes, self._at.value())))
             self._at.next()
+        if not self._at.valid():
+            self._check_end()
         return found
+
+    def _check_end(self) -> None:
+        """That there is no more because the store ends, not because it cannot be read. Raises Unavailable."""
+        try:
+            self._at.status()
+        except Exception as error:
+            raise damaged(self._db, error) from error
 
 
 def after(prefix: bytes) -> bytes:

@@ -14,7 +14,7 @@ from rocksdict import WriteBatch
 
 from connector.merge.rows import Entry, RowKey
 from connector.oplog.ops import Op
-from connector.store.rocks import Cursor, after, open_free_store
+from connector.store.rocks import Cursor, after, damaged, open_free_store, write
 
 FORMAT = 1
 ROW = struct.Struct(">cI")
@@ -78,7 +78,7 @@ class RowState:
             for kind in (b"r", b"b"):
                 batch.delete_range(ROW.pack(kind, version), ROW.pack(kind, version + 1))
         batch.put(META, _meta(applied))
-        self._db.write(batch)
+        write(self._db, batch)
         self.applied = applied
 
     def replay(self, ops: Sequence[Op], applied: Applied) -> None:
@@ -107,17 +107,20 @@ class RowState:
         """Take everything away: the store is of another log, or ahead of it."""
         batch = WriteBatch(raw_mode=True)
         batch.delete_range(b"\x00", b"\xff")
-        self._db.write(batch)
+        write(self._db, batch)
         self.applied = Applied()
 
     def close(self) -> None:
         self._db.close()
 
     def _get(self, keys: list[str | int | float | bytes | bool]) -> list[bytes | None]:
-        return cast(list[bytes | None], self._db.get(keys)) if keys else []
+        try:
+            return cast(list[bytes | None], self._db.get(keys)) if keys else []
+        except Exception as error:
+            raise damaged(self._db, error) from error
 
     def _read_applied(self) -> Applied:
-        value = cast(bytes | None, self._db.get(META))
+        (value,) = self._get([META])
         if value is None:
             return Applied()
         meta = orjson.loads(value)

@@ -11,9 +11,11 @@ from typing import Any
 import orjson
 import pytest
 
+from connector.errors import Unavailable
 from connector.oplog.fold import fold
 from connector.oplog.ops import Op, clear, move, put, remove
 from connector.position import op_id
+from connector.store import rocks
 from connector.store.buckets import BucketStore, Changed, Exposed, View
 from tests.builders import out, source_key
 
@@ -188,3 +190,45 @@ def test_a_checkpoint_says_what_it_changed(store: BucketStore) -> None:
     assert store.expose(exposed(1, 1, 2)) == Changed(frozenset({(1, "[1]"), (1, "[2]")}), frozenset({(2, '["u1"]')}))
     store.add([put_of(2, 0, "a", "y", bucket="[1]", added=False)], KINDS)
     assert store.expose(exposed(2, 1, 2)) == Changed(frozenset({(1, "[1]")}), frozenset())
+
+
+def test_a_damaged_store_is_seen_by_whoever_reads_it_and_made_anew(tmp_path: Path) -> None:
+    """What cannot be read is not the same as what is not there."""
+    folder = tmp_path / "damaged"
+    store = BucketStore(folder)
+    ops = [put_of(1, index, f"i{index}", "x" * 300) for index in range(5_000)]
+    store.add(ops, KINDS)
+    store.expose(Exposed("log", 1, 1, {1: 1}))
+    store.close()
+    (table,) = [file for file in folder.glob("*.sst") if file.stat().st_size > 50_000]
+    content = bytearray(table.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    table.write_bytes(content)
+    opened = BucketStore(folder)
+    view = opened.view()
+    with pytest.raises(Unavailable, match="damaged"):
+        view.portion(1, "[]", beyond=0, count=10_000, size=10**9)
+    with pytest.raises(Unavailable, match="damaged"):
+        opened.check()
+    opened.close()
+    again = BucketStore(folder)
+    again.check()
+    assert again.exposed == Exposed()
+    again.close()
+
+
+def test_a_machine_that_has_no_room_costs_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = BucketStore(tmp_path / "buckets")
+    store.expose(Exposed("log", 1, 1, {1: 1}))
+    store.close()
+
+    def full(*_: object) -> None:
+        raise Exception("IO error: No space left on device: While appending to file")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rocks, "Rdict", full)
+        with pytest.raises(Unavailable, match="No space left"):
+            BucketStore(tmp_path / "buckets")
+    again = BucketStore(tmp_path / "buckets")
+    assert again.exposed.commit == 1
+    again.close()

@@ -1,0 +1,107 @@
+"""Plain readers of the sync stream, in a process of their own: they keep nothing, and tell of complete checkpoints.
+
+Reads one JSON object, {"url", "tokens": […], "body": {…}}, from stdin, then opens a stream per token. Prints a line per
+complete checkpoint, {"reader": number, "at": seconds of the machine's monotonic clock, "bytes": received in all}.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+COMPLETE = b'{"checkpoint_complete"'
+AT_ONCE = 1 << 20
+
+
+def raise_open_files() -> None:
+    """As many connections as the system lets this process have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class Readers:
+    """Readers of one node, until the block ends. `opened` is when they asked."""
+
+    def __init__(self, url: str, tokens: Sequence[str], body: Mapping[str, Any]) -> None:
+        self._order = json.dumps({"url": url, "tokens": list(tokens), "body": {"raw_data": True, **body}})
+        self._count = len(tokens)
+        self.complete: dict[int, list[tuple[float, int]]] = {number: [] for number in range(self._count)}
+
+    def __enter__(self) -> Readers:
+        self.opened = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.readers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(self._order + "\n")
+        self._process.stdin.flush()
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            told = json.loads(line)
+            if "opened" in told:
+                self.opened = told["opened"]
+            else:
+                self.complete[told["reader"]].append((told["at"], told["bytes"]))
+
+    def wait(self, holds: Callable[[list[tuple[float, int]]], bool], within: float = 120.0) -> None:
+        """Until it holds for what each reader has completed."""
+        deadline = time.monotonic() + within
+        while not all(map(holds, self.complete.values())):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{sum(map(holds, self.complete.values()))} of {self._count} readers got there")
+            time.sleep(0.002)
+
+
+def main() -> None:
+    raise_open_files()
+    order = json.loads(sys.stdin.readline())
+    address = urlsplit(order["url"])
+    body = json.dumps(order["body"]).encode()
+    selector = selectors.DefaultSelector()
+    print(json.dumps({"opened": time.monotonic()}), flush=True)
+    for number, token in enumerate(order["tokens"]):
+        connection = socket.create_connection((address.hostname or "", address.port or 80))
+        connection.sendall(
+            b"POST /sync/stream HTTP/1.1\r\nhost: node\r\nauthorization: Token %b\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b" % (token.encode(), len(body), body)
+        )
+        selector.register(connection, selectors.EVENT_READ, [number, 0, b""])
+        _read(selector, 0)
+    while True:
+        _read(selector, None)
+
+
+def _read(selector: selectors.BaseSelector, timeout: float | None) -> None:
+    for key, _ in selector.select(timeout):
+        received = key.fileobj.recv(AT_ONCE)  # type: ignore[union-attr]
+        if not received:
+            sys.exit(f"reader {key.data[0]}: the stream has ended: {key.data[2]!r}")
+        key.data[1] += len(received)
+        key.data[2] = (key.data[2] + received)[-len(received) - len(COMPLETE) :]
+        if COMPLETE in key.data[2]:
+            at = time.monotonic()
+            print(json.dumps({"reader": key.data[0], "at": at, "bytes": key.data[1]}), flush=True)
+            key.data[2] = b""
+        key.data[2] = key.data[2][-len(COMPLETE) + 1 :]
+
+
+if __name__ == "__main__":
+    main()

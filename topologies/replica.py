@@ -48,6 +48,8 @@ class Replica:
         self._next = dict(self.store.exposed.offsets)  # per version, the offset of the next op to apply
         self._buffers: dict[int, deque[Message]] = {}
         self.caught_up = False  # no newer commit is known than the store has
+        self._done = 0  # number of the newest commit whose ops are in the store
+        self._reached = False  # no newer commit is known than that
 
     def begin(self) -> None:
         """Tell of the checkpoint that the store has from before."""
@@ -60,9 +62,10 @@ class Replica:
         Raises Unavailable where a server is away, or the store is damaged.
         """
         self.store.check()
-        commit = self._commits.newest(WAIT)
+        commit = self._commits.newest(WAIT if self._reached else 0.0)
         self.caught_up = commit is None or commit["number"] <= self.store.exposed.commit
-        if commit is None or self.caught_up:
+        self._reached = commit is None or commit["number"] <= max(self._done, self.store.exposed.commit)
+        if commit is None or self._reached:
             return
         catalog = self._catalog(commit["catalog"])
         if catalog is None:
@@ -70,12 +73,14 @@ class Replica:
         ends = {v["version"]: v["oplog_offset"] for v in commit["versions"]}
         self._follow(ends)
         kinds = {v["version"]: v["kind"] for v in catalog["versions"]}
-        self._read()
-        while ops := list(self._ready(ends)):
-            self.store.add(ops, kinds)
-            crash_point("replica.after_ops")
-            self._read()
-        if commit["exposed"] and all(self._next[version] >= end for version, end in ends.items()):
+        while any(self._next[version] < end for version, end in ends.items()):
+            if ops := list(self._ready(ends)):
+                self.store.add(ops, kinds)
+                crash_point("replica.after_ops")
+            elif not self._read():
+                return  # a newer commit may have come meanwhile
+        self._done = commit["number"]
+        if commit["exposed"]:
             crash_point("replica.before_expose")
             changed = self.store.expose(Exposed(self._log, commit["number"], commit["position"], ends, catalog))
             self._told(self.store.view(), changed)
@@ -108,16 +113,18 @@ class Replica:
         self._reader.incremental_unassign([TopicPartition(self._topics.oplog(v), 0) for v in gone])
         self._reader.incremental_assign([TopicPartition(self._topics.oplog(v), 0, self._next[v]) for v in fresh])
 
-    def _read(self) -> None:
-        if not self._buffers:
-            return
+    def _read(self) -> bool:
+        """Take the ops that have come, whether any has; waits a moment for the first."""
         versions = {self._topics.oplog(version): version for version in self._buffers}
-        for message in self._reader.consume(CHUNK, timeout=WAIT):
+        first = self._reader.poll(WAIT)
+        messages = [first, *self._reader.consume(CHUNK, timeout=0)] if first is not None else []
+        for message in messages:
             error = message.error()
             if error is None:
                 self._buffers[versions[message.topic() or ""]].append(message)
             elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
                 raise Unavailable(error.str(), where=message.topic())
+        return bool(messages)
 
     def _ready(self, ends: dict[int, int]) -> Iterator[Op]:
         """The ops that have come and belong to the commit."""

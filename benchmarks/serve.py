@@ -11,30 +11,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import psycopg
-import yaml
 
 from benchmarks.latency import Latencies
 from benchmarks.pipeline import local_stack, machine
 from benchmarks.readers import Readers, raise_open_files
 from benchmarks.world import TABLES, load, prepare
-from connector.local.ports import choose
 from connector.local.stack import Stack
 from connector.settings import Settings
 from connector.sync import development
+from tests.integration.nodes import another_node
 from tests.integration.pipeline import Pipeline, eventually
 
 USERS = 50
@@ -119,7 +116,7 @@ def _download(settings: Settings, rows: int) -> dict[str, Any]:
 def _four_readers(settings: Settings, folder: Path, rows: int) -> dict[str, Any]:
     """Ten downloads each, so that the readers' start does not count."""
     alone = _together([settings.endpoint] * 4, settings)
-    with _another_node(settings, folder) as other:
+    with another_node(settings, folder) as other:
         both = _together([settings.endpoint, other] * 2, settings)
     return {"one_node_ops_s": round(4 * rows / alone), "two_nodes_ops_s": round(4 * rows / both)}
 
@@ -136,33 +133,6 @@ def _once(urls: list[str], settings: Settings) -> float:
             readers.wait(bool)
     ends = [readers.complete[0][0][0] for readers in all_readers]
     return max(ends) - min(readers.opened for readers in all_readers)
-
-
-@contextmanager
-def _another_node(settings: Settings, folder: Path) -> Iterator[str]:
-    """A second serving node of the same app, with a store of its own; its endpoint, once it has everything."""
-    state = folder / "second"
-    state.mkdir()
-    shutil.copy(settings.state / "development-key", state)
-    names = yaml.safe_load(settings.path.read_text())
-    names |= {"state": str(state), "listen": f"127.0.0.1:{choose({})['listen']}"}
-    file = folder / "second.yaml"
-    file.write_text(yaml.safe_dump(names))
-    node = Pipeline(replace(settings, path=file), state)
-    node.start("serve")
-    url = f"http://{names['listen']}"
-    try:
-        eventually(lambda: _ready(url), what="the second node is ready")
-        yield url
-    finally:
-        node.end()
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/probes/readiness", trust_env=False).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
 
 
 def _latency(settings: Settings, own: int, *, seconds: float, per_second: int = 100) -> Latencies:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from connector.errors import RequestRefused
 from connector.sync.lines import Line, format_for
 from connector.sync.refusals import Refused, no_such_path, too_many, unavailable
-from connector.sync.requests import MAX_BODY, StreamRequest, checkpoint_request, stream_request
+from connector.sync.requests import MAX_BODY, StreamRequest, checkpoint_request, client_id, stream_request
 from connector.sync.sessions import Session
 from connector.sync.tokens import Token
 from connector.sync.write_checkpoints import Client
@@ -111,7 +111,9 @@ class Endpoint:
         return await self._admission.admit(request.headers.get("authorization"), time.time())
 
     async def _write_checkpoint(self, token: Token, request: Request) -> object:
-        number = await self.emitter.write_checkpoint(Client(token.user_id, request.query_params.get("client_id")))
+        number = await self.emitter.write_checkpoint(
+            Client(token.user_id, client_id(request.query_params.get("client_id")))
+        )
         return {"write_checkpoint": str(number)}
 
     async def _checkpoint_request(self, token: Token, request: Request) -> object:

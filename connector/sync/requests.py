@@ -13,6 +13,7 @@ from connector.sync.refusals import Refused, invalid
 
 MAX_BODY = 4 * 1024 * 1024  # bytes
 MAX_SUBSCRIPTIONS = 1_000
+MAX_CLIENT_ID = 1_000  # characters
 MAX_OP_ID = 2**63 - 1
 
 Path = str
@@ -75,7 +76,7 @@ def checkpoint_request(body: bytes) -> CheckpointRequest:
     """Raises Refused, with the first thing that is wrong."""
     given = _object(parsed(body), "", ("checkpoint_request_id",))
     if "client_id" in given:
-        _string(given["client_id"], "/client_id")
+        _client_id(given["client_id"], "/client_id")
     number = given["checkpoint_request_id"]
     if not _whole(number) or not 0 <= int(number) <= MAX_OP_ID:
         path = "/checkpoint_request_id"
@@ -140,6 +141,19 @@ def _bucket(value: Any, path: Path) -> None:
         raise invalid(_listed(f"{path}/after: must be the decimal number of an op"))
 
 
+def _client_id(value: Any, path: Path) -> None:
+    _string(value, path)
+    if len(value) > MAX_CLIENT_ID:
+        raise _wrong(path, f"must NOT have more than {MAX_CLIENT_ID} characters")
+
+
+def client_id(value: str | None) -> str | None:
+    """As a query has it. Raises Refused."""
+    if value is not None:
+        _client_id(value, "/client_id")
+    return value
+
+
 def _streams(value: Any, path: Path) -> None:
     streams = _object(value, path, ())
     if "include_defaults" in streams:
@@ -165,6 +179,6 @@ _STREAM_FIELDS: Mapping[str, Callable[[Any, Path], None]] = {
     "raw_data": _boolean,
     "parameters": _map,
     "app_metadata": _map,
-    "client_id": _string,
+    "client_id": _client_id,
     "streams": _streams,
 }

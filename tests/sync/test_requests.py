@@ -25,6 +25,7 @@ from connector.sync.requests import CheckpointRequest, StreamRequest, checkpoint
             "/streams/subscriptions/0 must have required property 'override_priority'",
         ),
         ([], ": type must be object"),
+        ({"client_id": "c" * 1_001}, "/client_id must NOT have more than 1000 characters"),
         ({"buckets": [{"name": "b", "after": "x"}]}, "/buckets/0/after: must be the decimal number of an op"),
         ({"buckets": [{"name": "b", "after": "-1"}]}, "/buckets/0/after: must be the decimal number of an op"),
     ],

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "what one row would give under a sync config; needs no server"),
     "init": ("init", "check and prepare connector, topics and settings"),
     "run": ("run", "run the workers in the foreground"),
+    "serve": ("serve", "run a node that serves clients, alone"),
     "plan": ("plan", "show what a deploy would do"),
     "deploy": ("deploy", "deploy a sync config; reprocesses only what changed"),
     "cancel": ("cancel", "give the pending deploy up"),

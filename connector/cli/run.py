@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 
 from connector import settings
 from connector.sync.admission import Admission
@@ -22,12 +23,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT; exit code 0 then."""
+    return supervise(args.settings, args.only)
+
+
+def supervise(file: str | None, roles: Sequence[str]) -> int:
+    """Run until SIGTERM or SIGINT; exit code 0 then. Raises BadConfig where a node could let no client in."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    known = settings.load(args.settings)
-    if "serve" in args.only:
-        Admission(known)  # better no worker than one that lets no client in
-    return worker.run(known, args.only)
+    known = settings.load(file)
+    if "serve" in roles:
+        Admission(known)
+    return worker.run(known, roles)
 
 
 def _roles(text: str) -> tuple[str, ...]:

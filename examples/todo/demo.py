@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from connected import Connected, user_id
 from traffic import LISTS, TODOS, TRANSACTIONS_PER_SECOND, Writer, fill
 
 from connector import settings
@@ -50,10 +51,11 @@ def main() -> int:
         say("syncline init: connector, topics, checks")
         syncline("init")
         workers = run_workers(known)
-        story(known)
+        with Connected(known) as clients:
+            story(known, clients)
         say(f"Done in {time.monotonic() - started:.0f} s; everything above was checked")
         if keep:
-            print(TRY_NEXT.format(pid=workers.pid))
+            print(TRY_NEXT.format(pid=workers.pid, user=user_id(2)))
         return 0
     except (Failed, subprocess.CalledProcessError) as error:
         say(f"FAILED: {error}")
@@ -66,10 +68,12 @@ def main() -> int:
             syncline("local", "down")
 
 
-def story(known: Settings) -> None:
-    """First deploy, a writer, one definition changed, the proof."""
+def story(known: Settings, clients: Connected) -> None:
+    """First deploy, clients, a writer, one definition changed, the proof."""
     say(f"First deploy: {TODOS:,} todos in {LISTS} lists")
     syncline("deploy", "sync-config.yaml")
+    say("Two clients connect: PowerSync's own SDK, each with its own SQLite")
+    clients.connect()
     writer, offsets = Writer(known.postgres), GroupOffsets(known)
     writer.start()
     time.sleep(2)
@@ -86,6 +90,10 @@ def story(known: Settings) -> None:
     moves, committed = offsets.finish(), writer.finish()
     print(f"\n{committed:,} transactions were committed meanwhile")
     told(known, before, after, moves, seconds)
+    say("The two clients, connected all the while, beside what a full re-sync costs them: a fresh client of each user")
+    if wrong := clients.told(HERE / "sync-config-v2.yaml"):
+        raise Failed("; ".join(wrong))
+    print("each one's SQLite equals its rows in Postgres; unchanged buckets kept their names and were not mentioned")
     say("syncline verify: every part rebuilt from scratch beside the live ones")
     syncline("verify")
     syncline("status")
@@ -193,6 +201,7 @@ Everything is left running (workers: pid {pid}). From examples/todo, with .venv/
   syncline buckets
   syncline tail --from-start --until-now
   edit sync-config-v2.yaml, then: syncline plan sync-config-v2.yaml; syncline deploy sync-config-v2.yaml
+  syncline token --sub {user}   (a token for a client, of User 2)
   psql-like access: the DSN is in syncline.yaml
 When done: kill {pid}; syncline local reset
 """

@@ -14,10 +14,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from connector.definitions.dataset import Dataset
+from examples.todo import expected
 from examples.todo.backend import Backend
 from examples.todo.client.sdk import Client
 from examples.todo.traffic import fill
-from tests.clients import expected
 from tests.integration.pipeline import Pipeline, eventually, prepared
 from tests.test_structure import ROOT
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from connector.local import artifacts, connect, kafka, postgres, registry
+from connector.local import artifacts, connect, kafka, parts, postgres, registry, settings_file
 from tests.containers import SERVICES
 
 ROOT = Path(__file__).parent.parent.parent
@@ -97,7 +97,17 @@ def test_syncline_gets_the_addresses_of_the_services() -> None:
         "registry": "http://127.0.0.1:8081/apis/ccompat/v7",
         "connect": "http://127.0.0.1:8083",
         "postgres": "postgresql://postgres@127.0.0.1:5432/app",
+        "listen": "127.0.0.1:6480",
         "state": "/var/lib/syncline",
+        "development_tokens": True,
+    }
+
+
+def test_syncline_gets_the_settings_of_the_local_stack(tmp_path: Path) -> None:
+    given = yaml.safe_load(with_default_ports(COMPOSE["configs"]["syncline"]["content"]))
+    local = yaml.safe_load(settings_file.write(tmp_path, parts.addresses(PORTS)).read_text())
+    assert local | {"state": given["state"]} == given | {
+        key: local[key] for key in ("app", "connector", "topic_prefix")
     }
 
 

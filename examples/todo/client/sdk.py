@@ -132,9 +132,9 @@ class Client:
         return {row["name"]: int(row["last_op"]) for row in self.query(BUCKETS)}
 
     def received(self) -> dict[str, Any]:
-        """What came over the sync stream: `requests`, `bytes` (after decompression), `statuses`, `lines`, `ops`.
+        """What came over the sync stream: `requests`, `bytes` after decompression, `statuses`, lines, and more by bucket.
 
-        Lines by kind and ops by bucket are counted with `accept="application/x-ndjson"` only.
+        All but the first three is counted with `accept="application/x-ndjson"` only; `received.mjs` names it.
         """
         received: dict[str, Any] = self._ask(received="all")["received"]
         return received

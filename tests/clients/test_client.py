@@ -76,6 +76,8 @@ def test_a_renamed_bucket_is_downloaded_again(stub: Stub, tmp_path: Path) -> Non
         after = app.received()
         assert after["ops"] == {old: ROWS, stub.bucket: ROWS}
         assert after["bytes"] > 1.9 * before["bytes"]
+        assert after["op_bytes"][stub.bucket] == pytest.approx(after["op_bytes"][old], abs=99)
+        assert (after["starts"], after["repeated"]) == ({old: 1, stub.bucket: 1}, 0)
 
 
 def test_a_killed_client_resumes_where_it_was(stub: Stub, tmp_path: Path) -> None:

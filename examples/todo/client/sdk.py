@@ -132,7 +132,7 @@ class Client:
         return {row["name"]: int(row["last_op"]) for row in self.query(BUCKETS)}
 
     def received(self) -> dict[str, Any]:
-        """What came over the sync stream: `requests`, `bytes` after decompression, `statuses`, lines, and more by bucket.
+        """What came over the sync stream: `requests`, `bytes` after decompression, `statuses`, lines, and by bucket.
 
         All but the first three is counted with `accept="application/x-ndjson"` only; `received.mjs` names it.
         """

@@ -67,9 +67,14 @@ class Downstream:
                 await self._wait()
             await self._keep_alive()
             line = self._advance() if self._seat.woken.is_set() else None
+        if self._is_expired() and not self._seat.gone:
+            await self._send(self._form.line({"token_expires_in": 0}))
 
     def _goes_on(self) -> bool:
-        return not (self._hub.closing or self._seat.gone or self._clock() >= self._expires_at or not self._hub.served)
+        return not (self._hub.closing or self._seat.gone or self._is_expired() or not self._hub.served)
+
+    def _is_expired(self) -> bool:
+        return self._clock() >= self._expires_at
 
     def _advance(self) -> Line | None:
         view, served = self._hub.view, self._hub.served
@@ -105,8 +110,8 @@ class Downstream:
 
     async def _keep_alive(self) -> None:
         now = self._clock()
-        if now >= self._beat:
-            await self._send(self._form.line({"token_expires_in": max(0, int(self._expires_at - now))}))
+        if self._beat <= now < self._expires_at:
+            await self._send(self._form.line({"token_expires_in": int(self._expires_at - now)}))
             self._beat = next_beat(now, self._expires_at, random.random())
 
     async def _send(self, text: bytes) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 from cramjam import zstd
 
 GZIP_WINDOW, GZIP_MEMORY, GZIP_LEVEL = 16 + 13, 5, 3  # 33 KB for each client that is connected, instead of 256
 ZSTD_LEVEL = 1
 
-Encode = Callable[[bytes], bytes]
+
+class Encoder(NamedTuple):
+    """`chunk` encodes what can be read at once, `end` what a whole stream ends with."""
+
+    chunk: Callable[[bytes], bytes]
+    end: Callable[[], bytes]
 
 
 def encoding_for(accepted: str) -> str | None:
@@ -23,24 +29,28 @@ def _refused(part: str) -> bool:
     return part.replace(" ", "").lower().rpartition(";q=")[2] in ("0", "0.0", "0.00", "0.000")
 
 
-def encoder(encoding: str | None) -> Encode:
+def encoder(encoding: str | None) -> Encoder:
     """Encodes one chunk after the other of one stream."""
     return _ENCODERS[encoding]()
 
 
-def _zstd() -> Encode:
+def _zstd() -> Encoder:
     compressor = zstd.Compressor(ZSTD_LEVEL)
 
-    def encode(chunk: bytes) -> bytes:
-        compressor.compress(chunk)
+    def chunk(text: bytes) -> bytes:
+        compressor.compress(text)
         return bytes(compressor.flush())
 
-    return encode
+    return Encoder(chunk, lambda: bytes(compressor.finish()))
 
 
-def _gzip() -> Encode:
+def _gzip() -> Encoder:
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW, GZIP_MEMORY)
-    return lambda chunk: compressor.compress(chunk) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return Encoder(lambda text: compressor.compress(text) + compressor.flush(zlib.Z_SYNC_FLUSH), compressor.flush)
 
 
-_ENCODERS: dict[str | None, Callable[[], Encode]] = {"zstd": _zstd, "gzip": _gzip, None: lambda: lambda chunk: chunk}
+def _identity() -> Encoder:
+    return Encoder(lambda text: text, bytes)
+
+
+_ENCODERS: dict[str | None, Callable[[], Encoder]] = {"zstd": _zstd, "gzip": _gzip, None: _identity}

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from connector.errors import RequestRefused
+from connector.errors import RequestRefused, Unavailable
 from connector.sync.lines import Line, format_for
 from connector.sync.refusals import Refused, no_such_path, too_many, unavailable
 from connector.sync.requests import MAX_BODY, StreamRequest, checkpoint_request, client_id, stream_request
@@ -62,7 +62,7 @@ Acknowledged = Callable[[Client, int], int | None]  # a client's newest write ch
 
 
 class Endpoint:
-    """What the paths do. `caught_up` tells whether the node knows of no newer checkpoint than it has."""
+    """What the paths do. `caught_up` tells whether there is no newer checkpoint than the node has."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Endpoint:
         emitter: Emitter,
         *,
         acknowledged: Acknowledged,
-        caught_up: Callable[[], bool],
+        caught_up: Callable[[], Awaitable[bool]],
     ) -> None:
         self.hub, self.emitter, self.acknowledged = hub, emitter, acknowledged
         self._admission, self._caught_up = admission, caught_up
@@ -136,20 +136,22 @@ class Endpoint:
         while not (self.ready and self._reaches(session)):
             left = deadline - time.monotonic()
             if left <= 0:
-                self._give_up()
+                await self._give_up()
                 return
             await self.hub.moved(left)
+            if self.hub.closing:
+                raise unavailable("PSYNC_S2003", "This node is stopping; try again")
 
     def _reaches(self, session: Session) -> bool:
         return self.hub.view is not None and self.hub.view.exposed.op_id >= session.newest_position
 
-    def _give_up(self) -> None:
+    async def _give_up(self) -> None:
         """A client that is ahead of all there is comes from another life of this app: its buckets fail their checksums
         and are downloaded again. One that is ahead of this node only must wait."""
-        if not self._caught_up():
+        if not await self._caught_up():
             raise unavailable("PSYNC_S2003", "This node is behind; try again")
         if not self.ready:
-            raise Refused(500, "PSYNC_S2302", "No sync config is active", "ServiceError")
+            raise Refused(500, "PSYNC_S2302", "No sync config available", "ServiceError")
 
 
 class _StreamResponse(Response):
@@ -168,7 +170,7 @@ class _StreamResponse(Response):
         encode = encoder(encoding)
 
         async def write(text: bytes) -> None:
-            await send({"type": "http.response.body", "body": encode(text), "more_body": True})
+            await send({"type": "http.response.body", "body": encode.chunk(text), "more_body": True})
 
         stream = Downstream(
             self._hub,
@@ -188,7 +190,9 @@ class _StreamResponse(Response):
             await send({"type": "http.response.start", "status": 200, "headers": sent})
             with suppress(RequestRefused):
                 await stream.run(line)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await send({"type": "http.response.body", "body": encode.end(), "more_body": False})
+        except Unavailable as error:
+            log.error("%s", error.report())  # the replica sees it too, and ends the node
         finally:
             for task in beside:
                 task.cancel()
@@ -210,6 +214,8 @@ class _StreamResponse(Response):
 def _first_line(stream: Downstream) -> Line:
     try:
         return stream.first_line()
+    except Unavailable as error:
+        raise unavailable("PSYNC_S2003", "This node has to restart; try again") from error
     except RequestRefused as error:
         raise Refused(400, "PSYNC_S2305", error.message, "ServiceError", error.hint) from error
 

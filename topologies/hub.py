@@ -88,7 +88,7 @@ class Hub:
                 seat.wake()
 
     async def moved(self, within: float) -> None:
-        """Wait for the next checkpoint, at most so many seconds."""
+        """Wait for the next checkpoint or the node's end, at most so many seconds."""
         try:
             await asyncio.wait_for(self._moved.wait(), within)
         except TimeoutError:

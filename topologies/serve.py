@@ -13,10 +13,7 @@ import resource
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Sequence
-
-import uvicorn
 
 from connector import settings as settings_file
 from connector.crash import arm
@@ -26,8 +23,10 @@ from connector.store.buckets import Changed, View
 from connector.sync import development
 from connector.sync.admission import Admission
 from schemas.codec import Codec
+from topologies.catalog import read_commit
 from topologies.endpoint import Endpoint
 from topologies.exits import ended
+from topologies.front import Front
 from topologies.garbage import collect_seldom
 from topologies.hub import Hub
 from topologies.markers import Emitter, Markers
@@ -35,7 +34,6 @@ from topologies.replica import Replica
 from topologies.schemas import Schemas
 
 BACKLOG = 2_048
-GRACE = 3  # seconds for requests under way to end
 SWITCH = 0.001  # seconds after which the replica lets the endpoint have its turn
 
 log = logging.getLogger("serve")
@@ -45,70 +43,59 @@ class Node:
     """The endpoint in its thread, and the loop of the replica that tells it what has come."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
-        self._settings, self._listener = settings, listener
-        self._admission = Admission(settings)
+        self._settings = settings
+        admission, hub = Admission(settings), Hub()
         self._replica = Replica(settings, self._told)
         self._markers = Markers(settings, Codec(Schemas(settings)))
-        self._hub = Hub()
-        self._loop = asyncio.new_event_loop()
-        self._server: uvicorn.Server | None = None
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), name="endpoint")
+        checkpoints = self._markers.checkpoints
+        emitter = Emitter(settings, checkpoints.known)
+        endpoint = Endpoint(
+            hub, admission, emitter, acknowledged=checkpoints.acknowledged, caught_up=CaughtUp(settings, self._replica)
+        )
+        self._front = Front(listener, hub, endpoint.app(), emitter.close, admission.close)
         self.stopping = False
 
     def run(self) -> None:
         """Serve until told to stop, or until the endpoint has ended by itself."""
-        self._thread.start()
+        self._front.start()
         try:
             self._replica.begin()
-            while not self.stopping and self._thread.is_alive():
+            while not self.stopping and self._front.is_alive:
                 self._replica.step()
                 self._markers.poll()
                 if clients := self._markers.checkpoints.answered(self._replica.store.exposed.position):
-                    self._loop.call_soon_threadsafe(self._hub.acknowledged, clients)
+                    self._front.acknowledged(clients)
         finally:
-            self._end()
+            self._front.close()
+            self._markers.close()
+            self._replica.close()
         if not self.stopping:
-            raise SynclineError("the endpoint has ended", where=self._settings.listen)
+            raise SynclineError(f"the endpoint has ended: {self._front.failure!r}", where=self._settings.listen)
 
     def _told(self, view: View, changed: Changed) -> None:
-        self._loop.call_soon_threadsafe(self._hub.exposed, view, changed)
+        self._front.told(view, changed)
 
-    def _end(self) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._close)
-            self._thread.join()
-        self._markers.close()
-        self._replica.close()
 
-    def _close(self) -> None:
-        self._hub.close()
-        if self._server is not None:
-            self._server.should_exit = True
+class CaughtUp:
+    """Whether the node has the newest checkpoint that there is: asked of the broker, once for all who wait for it."""
 
-    async def _serve(self) -> None:
-        emitter = Emitter(self._settings, self._markers.checkpoints.known)
-        endpoint = Endpoint(
-            self._hub,
-            self._admission,
-            emitter,
-            acknowledged=self._markers.checkpoints.acknowledged,
-            caught_up=lambda: self._replica.caught_up,
-        )
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                endpoint.app(),
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=GRACE,
-            )
-        )
-        await self._server.serve([self._listener])
-        await emitter.close()
-        await self._admission.close()
+    def __init__(self, settings: Settings, replica: Replica) -> None:
+        self._settings, self._replica = settings, replica
+        self._asked: asyncio.Task[bool] | None = None
+
+    async def __call__(self) -> bool:
+        if not self._replica.caught_up:
+            return False
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(asyncio.to_thread(self._has_newest))
+        return await asyncio.shield(self._asked)
+
+    def _has_newest(self) -> bool:
+        try:
+            commit = read_commit(self._settings)
+        except SynclineError:
+            return False  # nobody knows
+        return commit is None or commit["number"] <= self._replica.store.exposed.commit
 
 
 def listener(address: str) -> socket.socket:
@@ -127,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m topologies.serve", description=__doc__)
     parser.add_argument("--settings", metavar="FILE")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     sys.setswitchinterval(SWITCH)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a client takes one

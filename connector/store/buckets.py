@@ -94,14 +94,18 @@ class View:
         texts, last, more = self._cursor.portion(start, _op_key(version, bucket, self.exposed.op_id + 1), count, size)
         return Portion(texts, OP_ID.unpack(last[-OP_ID.size :])[0] if last else beyond, more)
 
-    def lookup(self, version: int, lookup: str) -> list[str]:
+    def lookup(self, version: int, lookup: str) -> Iterator[str]:
         """The outputs (JSON text) that each row now gives under a lookup of a parameter index."""
         prefix = _lookup_prefix(version, lookup)
-        newest: dict[bytes, str] = {}
+        row, outputs = b"", ""
         for key, value in self._cursor.items(prefix, after(prefix)):
-            if OP_ID.unpack(key[-8:])[0] <= self.exposed.op_id:
-                newest[key[:-8]] = value.decode()
-        return [outputs for outputs in newest.values() if outputs]
+            if OP_ID.unpack(key[-8:])[0] > self.exposed.op_id:
+                continue
+            if key[:-8] != row and outputs:
+                yield outputs
+            row, outputs = key[:-8], value.decode()
+        if outputs:
+            yield outputs
 
 
 class BucketStore:

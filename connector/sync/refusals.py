@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -18,8 +18,11 @@ class Refused(Exception):
     severity: str | None = None
 
     def body(self) -> dict[str, Any]:
-        told = {each.name: getattr(self, each.name) for each in fields(self)}
+        told = {name: getattr(self, name) for name in _ORDER}
         return {"error": {name: value for name, value in told.items() if value is not None}}
+
+
+_ORDER = ("code", "status", "description", "details", "severity", "name")
 
 
 def unauthorized(code: str, description: str) -> Refused:

@@ -15,6 +15,7 @@ MAX_BODY = 4 * 1024 * 1024  # bytes
 MAX_SUBSCRIPTIONS = 1_000
 MAX_CLIENT_ID = 1_000  # characters
 MAX_OP_ID = 2**63 - 1
+MAX_PRIORITY = 2**31 - 1
 
 Path = str
 
@@ -168,7 +169,7 @@ def _subscription(value: Any, path: Path) -> None:
     if one["parameters"] is not None:
         _map(one["parameters"], f"{path}/parameters")
     priority = one["override_priority"]
-    if priority is not None and (not isinstance(priority, int) or isinstance(priority, bool) or priority < 0):
+    if priority is not None and not (type(priority) is int and 0 <= priority <= MAX_PRIORITY):
         raise invalid(_listed(f"{path}/override_priority: type must be integer"))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from connector.definitions.model import Definition
-from connector.definitions.request import Bucket, Connection, Failure, Queriers
+from connector.definitions.request import MAX_ROWS, Bucket, Connection, Failure, Queriers
 from connector.definitions.stored import loaded
 from connector.deploy.catalog import Catalog, Deployment
 from connector.oplog.ops import bucket_name
@@ -63,7 +64,8 @@ class Served:
             return Answer({}, (), frozenset())
 
         def lookup(label: str, key: str) -> Sequence[Mapping[str, Any]]:
-            return [row for text in view.lookup(self._versions[label], key) for row in orjson.loads(text)]
+            found = (row for text in view.lookup(self._versions[label], key) for row in orjson.loads(text))
+            return list(islice(found, MAX_ROWS + 1))  # one too many is refused, whatever else there is
 
         found = self._queriers.answer(connection, lookup)
         return Answer(

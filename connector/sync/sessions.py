@@ -59,22 +59,25 @@ class Session:
         """Go to the view's checkpoint; the line that tells the client, if there is anything to tell.
 
         `touched` are the buckets that have changed since the last call, `asked_anew` that lookups have.
-        `acknowledged` is the client's newest write checkpoint there. Raises RequestRefused.
+        `acknowledged` is the client's newest write checkpoint there, if it is still known. Raises RequestRefused.
         """
         first = self._answer is None
         if first or asked_anew or served is not self._served:
             self._answer, self._served = served.answer(self._connection, view), served
             self._number(self._answer.streams)
             self._by_place = {one.place: name for name, one in self._answer.buckets.items()}
-            kept = {name: sums for name, sums in self._sums.items() if name in self._answer.buckets}
-            self._sums = {name: view.sums(*one.place) for name, one in self._answer.buckets.items()} | kept
+            known = self._sums
+            self._sums = {
+                name: known[name] if name in known else view.sums(*one.place)
+                for name, one in self._answer.buckets.items()
+            }
             looked = list(self._answer.buckets)
         else:
             looked = []
         for name in [self._by_place[place] for place in touched if place in self._by_place]:
             self._sums[name] = view.sums(*self.buckets[name].place)
             looked.append(name)
-        return self._line(looked, view.exposed.op_id, acknowledged, first=first)
+        return self._line(looked, view.exposed.op_id, self._risen(acknowledged), first=first)
 
     def downloads(self, view: View) -> Iterator[Line | Ops]:
         """The data of the checkpoint that the client was last told of, from the checkpoint's own view or a later one
@@ -99,6 +102,12 @@ class Session:
             self._positions[name] = portion.last
             yield Ops(name, after, portion)
             after, more = portion.last, portion.more
+
+    def _risen(self, acknowledged: int | None) -> int | None:
+        """What was acknowledged once stays so."""
+        if acknowledged is None or self._acknowledged is None:
+            return self._acknowledged if acknowledged is None else acknowledged
+        return max(acknowledged, self._acknowledged)
 
     def _number(self, streams: Iterable[Stream]) -> None:
         """A stream keeps its number: a client is told of them once."""

@@ -115,10 +115,10 @@ def test_lookups_give_each_rows_newest_outputs(store: BucketStore) -> None:
     gone = remove(op_id(3, 0), 2, '["u1"]', ("", "", source_key("b")), 3)
     store.add([outputs(1, "a", "[1]"), outputs(1, "b", "[2]"), outputs(2, "a", "[3]"), gone], KINDS)
     store.expose(exposed(2, 1, 2))
-    assert store.view().lookup(2, '["u1"]') == ["[3]", "[2]"]
+    assert list(store.view().lookup(2, '["u1"]')) == ["[3]", "[2]"]
     store.expose(exposed(3, 1, 2))
-    assert store.view().lookup(2, '["u1"]') == ["[3]"]
-    assert store.view().lookup(2, '["u"]') == []
+    assert list(store.view().lookup(2, '["u1"]')) == ["[3]"]
+    assert list(store.view().lookup(2, '["u"]')) == []
 
 
 def test_a_dropped_version_goes_whole(store: BucketStore) -> None:

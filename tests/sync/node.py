@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +10,6 @@ from typing import Any
 
 import httpx
 import orjson
-import uvicorn
 
 from connector.store.buckets import Changed, View
 from connector.sync.refusals import unauthorized
@@ -21,6 +18,7 @@ from connector.sync.write_checkpoints import Client as Writer
 from tests.sync.client import Client
 from tests.sync.desk import Desk
 from topologies.endpoint import Endpoint
+from topologies.front import Front
 from topologies.hub import Hub
 
 
@@ -56,25 +54,23 @@ class Marks:
 class Node:
     """A desk that is served."""
 
-    def __init__(self, desk: Desk, url: str, hub: Hub, loop: asyncio.AbstractEventLoop, marks: Marks) -> None:
-        self.desk, self.url, self.hub, self.marks = desk, url, hub, marks
-        self._loop = loop
+    def __init__(self, desk: Desk, url: str, hub: Hub, front: Front, marks: Marks) -> None:
+        self.desk, self.url, self.hub, self.front, self.marks = desk, url, hub, front, marks
         self.caught_up = True
 
     def checkpoint(self) -> None:
         """Expose what has gathered on the desk."""
-        view, changed = self.desk.checkpoint()
-        self._loop.call_soon_threadsafe(self.hub.exposed, view, changed)
+        self.front.told(*self.desk.checkpoint())
 
     def empty_checkpoint(self, view: View) -> None:
-        self._loop.call_soon_threadsafe(self.hub.exposed, view, Changed(frozenset(), frozenset()))
+        self.front.told(view, Changed(frozenset(), frozenset()))
 
     def acknowledge(self, client: Writer, number: int) -> None:
         self.marks.found[client] = number
-        self._loop.call_soon_threadsafe(self.hub.acknowledged, [client])
+        self.front.acknowledged([client])
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self.hub.close)
+        self.front.close()
 
     def post(self, body: Any = None, user: str = "u1", **headers: str) -> httpx.Response:
         """The whole answer; of a stream it never ends."""
@@ -124,21 +120,20 @@ class Lines:
 def serving(desk: Desk) -> Iterator[Node]:
     """The desk, served until the test has ended."""
     listener = socket.create_server(("127.0.0.1", 0))
-    loop, hub, marks = asyncio.new_event_loop(), Hub(), Marks()
-    node = Node(desk, f"http://127.0.0.1:{listener.getsockname()[1]}", hub, loop, marks)
-    endpoint = Endpoint(hub, Anybody(), marks, acknowledged=marks.acknowledged, caught_up=lambda: node.caught_up)
-    config = uvicorn.Config(
-        endpoint.app(), http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=loop.run_until_complete, args=(server.serve([listener]),))
-    thread.start()
-    yield node
-    loop.call_soon_threadsafe(hub.close)
-    server.should_exit = True
-    thread.join()
-    assert not hub.seats
-    loop.close()
+    hub, marks = Hub(), Marks()
+
+    async def caught_up() -> bool:
+        return node.caught_up
+
+    endpoint = Endpoint(hub, Anybody(), marks, acknowledged=marks.acknowledged, caught_up=caught_up)
+    front = Front(listener, hub, endpoint.app())
+    node = Node(desk, f"http://127.0.0.1:{listener.getsockname()[1]}", hub, front, marks)
+    front.start()
+    try:
+        yield node
+    finally:
+        front.close()
+    assert not hub.seats and not hub._index
 
 
 def eventually(holds: Callable[[], bool], within: float = 20.0) -> None:

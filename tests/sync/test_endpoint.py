@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cramjam
@@ -13,14 +16,17 @@ import httpx
 import orjson
 import pytest
 
+from connector.errors import Unavailable
 from connector.position import op_id
+from connector.store.buckets import Portion, View
 from connector.sync.write_checkpoints import Client as Writer
 from tests.sync.client import Client
 from tests.sync.desk import Desk
 from tests.sync.node import Node, eventually, serving
 from tests.sync.test_lines import decoded
 from tests.sync.test_sessions import CONFIG, OTHER, U1
-from topologies import endpoint
+from topologies import connection, endpoint
+from topologies.hub import Hub
 
 
 @pytest.fixture
@@ -130,6 +136,20 @@ def test_probes(node: Node) -> None:
     assert list(httpx.get(f"{node.url}/probes/readiness").json()) == ["ready", "started", "touched_at"]
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_an_encoded_stream_that_ends_is_whole(node: Node, encoding: str) -> None:
+    headers = {"authorization": "Token u1 1", "accept-encoding": encoding}
+    with httpx.stream("POST", f"{node.url}/sync/stream", json={}, headers=headers, timeout=20) as response:
+        received = b"".join(response.iter_raw())
+    if encoding == "gzip":
+        whole = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        text = whole.decompress(received)
+        assert whole.eof
+    else:
+        text = bytes(cramjam.zstd.decompress(received))
+    assert text.splitlines()[-1] == b'{"token_expires_in":0}'
+
+
 @pytest.mark.parametrize(("accepted", "encoding"), [("gzip, deflate", "gzip"), ("zstd, gzip", "zstd"), ("br", None)])
 def test_encodings(node: Node, accepted: str, encoding: str | None) -> None:
     """Each line can be read as it comes."""
@@ -187,6 +207,54 @@ def test_a_token_ends_the_stream(node: Node) -> None:
         lines.until("checkpoint_complete")
         assert lines.next() == {"token_expires_in": 0}
         assert lines.ended()
+
+
+def test_a_token_that_has_just_expired_is_told_so(node: Node) -> None:
+    """Clocks may differ by a minute: such a token is let in, and the client has to fetch another."""
+    with node.stream(user="u1 -5") as lines:
+        assert lines.next() == {"token_expires_in": 0}
+        assert lines.ended()
+
+
+def test_who_waits_for_a_node_that_stops_is_told_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, moved = threading.Event(), Hub.moved
+
+    async def seen(hub: Hub, within: float) -> None:
+        waiting.set()
+        await moved(hub, within)
+
+    monkeypatch.setattr(Hub, "moved", seen)
+    monkeypatch.setattr(endpoint, "PATIENCE", 3600.0)
+    with ThreadPoolExecutor() as others:
+        answer = others.submit(node.post, {"buckets": [{"name": "1#lists", "after": str(op_id(50, 0))}]})
+        assert waiting.wait(20)
+        node.close()
+        assert answer.result().status_code == 503
+
+
+def test_a_checkpoint_that_cannot_be_served_ends_the_endpoint(node: Node) -> None:
+    """Rather than that it goes on deaf."""
+    with node.stream() as lines:
+        lines.until("checkpoint_complete")
+        view, changed = node.desk.checkpoint()
+        view.exposed = replace(view.exposed, catalog={"number": 99})
+        node.front.told(view, changed)
+        assert lines.ended()
+    eventually(lambda: not node.front.is_alive)
+    assert isinstance(node.front.failure, KeyError)
+
+
+def test_a_store_that_cannot_be_read_is_no_empty_one(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreadable(*_: object, **__: object) -> Portion:
+        raise Unavailable("store is damaged")
+
+    monkeypatch.setattr(View, "portion", unreadable)
+    with node.stream() as lines:
+        assert "checkpoint" in lines.next()
+        with pytest.raises(httpx.RemoteProtocolError):
+            lines.next()
+    monkeypatch.setattr(View, "sums", unreadable)
+    assert node.post({}).status_code == 503
 
 
 def test_a_client_that_is_ahead_waits_and_is_told_to_come_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +317,68 @@ def test_a_slow_reader_is_bounded_and_interrupted(node: Node) -> None:
         with node.stream() as lines:  # nobody else waits for it
             lines.until("checkpoint_complete")
     eventually(lambda: not node.hub.seats)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option")
+def test_a_client_that_reads_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold files of the store."""
+    monkeypatch.setattr(connection, "UNREAD", 1)
+    desk = Desk(tmp_path)
+    desk.write("public.lists", {"id": "l1", "owner_id": "u1"})
+    for number in range(4_000):
+        desk.write("public.todos", {"id": f"n{number}", "list_id": "l1", "title": "x" * 4_000})
+    desk.deploy(CONFIG)
+    with serving(desk) as node:
+        node.checkpoint()
+        with connected(node) as stuck:
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stuck.sendall(request("POST /sync/stream", b"{}", "authorization: Token u1"))
+            eventually(lambda: any(seat.sent_ops > 0 for seat in node.hub.seats))
+            eventually(lambda: not node.hub.seats)
+    desk.store.close()
+
+
+def request(asked: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"{asked} HTTP/1.1", "host: x", f"content-length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def connected(node: Node) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(node.url.rpartition(":")[2])), timeout=20)
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What is sent until the node closes the connection."""
+    found = b""
+    while chunk := connection.recv(65536):
+        found += chunk
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"what is this\r\n\r\n", b"400"),
+        (b"GET /probes/liveness HTTP/9.9\r\n\r\n", b"400"),
+        (b"GET /probes/liveness HTTP/1.1\r\nx: " + b"x" * 100_000, b"431"),
+        (b"GET /" + b"x" * 100_000, b"431"),
+        (b"POST /sync/stream HTTP/1.1\r\ncontent-length: x\r\n\r\n", b"400"),
+    ],
+)
+def test_what_is_not_http_gets_an_answer_in_json(node: Node, sent: bytes, told: bytes) -> None:
+    with connected(node) as client:
+        client.sendall(sent)
+        head, _, body = everything(client).partition(b"\r\n\r\n")
+    assert head.split()[1] == told
+    assert orjson.loads(body)["error"]["status"] == int(told)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"POST /sync/stream HTTP/1.1\r\nhost:"])
+def test_who_says_nothing_is_not_waited_for(node: Node, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(connection, "PATIENCE", 0.1)
+    with connected(node) as client:
+        client.sendall(sent)
+        assert everything(client) == b""
 
 
 def test_the_end_of_the_node_ends_its_streams(node: Node) -> None:

@@ -24,6 +24,10 @@ from connector.sync.requests import CheckpointRequest, StreamRequest, checkpoint
             {"streams": {"include_defaults": True, "subscriptions": [{"parameters": {}}]}},
             "/streams/subscriptions/0 must have required property 'override_priority'",
         ),
+        (
+            {"streams": {"subscriptions": [{"stream": "s", "parameters": {}, "override_priority": 2**31}]}},
+            "/streams/subscriptions/0/override_priority: type must be integer",
+        ),
         ([], ": type must be object"),
         ({"client_id": "c" * 1_001}, "/client_id must NOT have more than 1000 characters"),
         ({"buckets": [{"name": "b", "after": "x"}]}, "/buckets/0/after: must be the decimal number of an op"),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.definitions.request import Subscription
+from connector.definitions.request import MAX_ROWS, Subscription
 from connector.errors import RequestRefused
 from connector.store.buckets import View
 from connector.sync.lines import NDJSON, Ops
@@ -203,6 +203,32 @@ def test_a_write_checkpoint_alone_is_a_line_and_is_repeated(desk: Desk) -> None:
     wire.expose()
     wire.tell(7)
     assert wire.client.write_checkpoint == "7"
+
+
+def test_what_was_acknowledged_stays_so(desk: Desk) -> None:
+    """A node forgets the markers of clients that have asked for nothing for long."""
+    wire = connected(desk)
+    for told in (7, None, 3):
+        desk.write("public.todos", {"id": "t0", "list_id": "l1", "title": str(told)})
+        wire.expose()
+        wire.tell(told)
+        assert wire.client.write_checkpoint == "7"
+
+
+def test_a_lookup_is_not_read_beyond_what_a_client_may_have(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, lookup = [], View.lookup
+
+    def counted(view: View, version: int, key: str) -> Iterator[str]:
+        for text in lookup(view, version, key):
+            read.append(text)
+            yield text
+
+    for number in range(3_000):
+        desk.write("public.lists", {"id": f"m{number}", "owner_id": "u1"})
+    monkeypatch.setattr(View, "lookup", counted)
+    with pytest.raises(RequestRefused, match="1,000"):
+        connected(desk)
+    assert len(read) == MAX_ROWS + 1
 
 
 def test_compaction_between_two_portions_of_a_download(desk: Desk) -> None:

@@ -1,0 +1,92 @@
+"""A client's connection: HTTP as uvicorn reads it, with bounds on what comes before a request is known."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from connector.sync.refusals import Refused
+
+MAX_HEAD = 64 * 1024  # bytes of a request before its body
+PATIENCE = 20.0  # seconds for a request to begin
+UNREAD = 60  # seconds that a client may read nothing, or be away without a word
+
+_LAST_ANSWER = (
+    b"HTTP/1.1 %d Refused\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: %d\r\n"
+    b"connection: close\r\n\r\n%s"
+)
+
+
+def bounded(listener: socket.socket) -> socket.socket:
+    """The listener, whose connections end when what they are sent is not taken in time."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD * 1000)
+    return listener
+
+
+class Connection(HttpToolsProtocol):
+    """What is not HTTP gets an answer in JSON; who says nothing is not waited for."""
+
+    _waiting: asyncio.TimerHandle | None = None
+    _in_head = True
+    _heads = 0  # that have been read whole
+    _head_bytes = 0  # of the one that is being read
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unwait()
+
+    def data_received(self, data: bytes) -> None:
+        heads = self._heads
+        super().data_received(data)
+        if self._in_head and self._heads == heads:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self._refuse(Refused(431, "PSYNC_S2001", "Request header is too large", "ValidationError"))
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        self._heads += 1
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._wait()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Refused(400, "PSYNC_S2001", "Invalid HTTP request", "ValidationError"))
+
+    def _refuse(self, refused: Refused) -> None:
+        if not self.transport.is_closing():
+            if self._is_idle():
+                body = orjson.dumps(refused.body())
+                self.transport.write(_LAST_ANSWER % (refused.status, len(body), body))
+            self.transport.close()
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._unwait()
+        self._waiting = self.loop.call_later(PATIENCE, self._give_up)
+
+    def _unwait(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        if self._is_idle():
+            self.transport.close()

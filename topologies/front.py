@@ -1,0 +1,93 @@
+"""The sync endpoint in a thread of its own: one event loop, and what others tell it from their threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from connector.store.buckets import Changed, View
+from connector.sync.write_checkpoints import Client
+from topologies.connection import Connection, bounded
+from topologies.hub import Hub
+
+GRACE = 3  # seconds for requests under way to end
+
+log = logging.getLogger("serve")
+
+Closing = Callable[[], Awaitable[None]]
+
+
+class Front:
+    """Serves `app` to the clients of `hub`; `closings` are awaited at the end. Every method is for other threads."""
+
+    def __init__(self, listener: socket.socket, hub: Hub, app: ASGIApp, *closings: Closing) -> None:
+        self._listener, self._hub, self._closings = bounded(listener), hub, closings
+        self._loop = asyncio.new_event_loop()
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http=Connection,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE,
+            )
+        )
+        self._thread = threading.Thread(target=self._run, name="endpoint")
+        self.failure: Exception | None = None  # why it has ended by itself
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive() and self.failure is None
+
+    def told(self, view: View, changed: Changed) -> None:
+        """A checkpoint has come."""
+        self._loop.call_soon_threadsafe(self._expose, view, changed)
+
+    def acknowledged(self, clients: Iterable[Client]) -> None:
+        """Write checkpoints of these are in the newest checkpoint."""
+        self._loop.call_soon_threadsafe(self._hub.acknowledged, clients)
+
+    def close(self) -> None:
+        """End all streams and wait until they have ended."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._close)
+            self._thread.join()
+        self._listener.close()
+        self._loop.close()
+
+    def _expose(self, view: View, changed: Changed) -> None:
+        """A checkpoint that cannot be served ends the endpoint: clients would hear of none after it."""
+        try:
+            self._hub.exposed(view, changed)
+        except Exception as error:
+            log.exception("checkpoint %d cannot be served", view.exposed.commit)
+            self.failure = error
+            self._close()
+
+    def _close(self) -> None:
+        self._hub.close()
+        self._server.should_exit = True
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except Exception as error:
+            log.exception("the endpoint has failed")
+            self.failure = error
+
+    async def _serve(self) -> None:
+        await self._server.serve([self._listener])
+        for closing in self._closings:
+            await closing()

@@ -17,7 +17,7 @@ from connector.sync.tokens import Token
 from connector.sync.write_checkpoints import Client as Writer
 from tests.sync.client import Client
 from tests.sync.desk import Desk
-from topologies.endpoint import Endpoint
+from topologies.endpoint import Admission, Endpoint
 from topologies.front import Front
 from topologies.hub import Hub
 
@@ -37,12 +37,14 @@ class Marks:
 
     def __init__(self) -> None:
         self.found: dict[Writer, int] = {}
+        self.told: dict[Writer, int] = {}
 
     async def write_checkpoint(self, client: Writer) -> int:
-        return self.found.get(client, 0) + 1
+        return await self.checkpoint_request(client, self.told.get(client, 0) + 1)
 
     async def checkpoint_request(self, client: Writer, wanted: int) -> int:
-        return max(wanted, self.found.get(client, 0))
+        self.told[client] = max(wanted, self.told.get(client, 0))
+        return self.told[client]
 
     async def renew(self, client: Writer) -> None:
         raise AssertionError("no test is connected for so long")
@@ -117,7 +119,7 @@ class Lines:
 
 
 @contextmanager
-def serving(desk: Desk) -> Iterator[Node]:
+def serving(desk: Desk, admission: Admission | None = None) -> Iterator[Node]:
     """The desk, served until the test has ended."""
     listener = socket.create_server(("127.0.0.1", 0))
     hub, marks = Hub(), Marks()
@@ -125,7 +127,7 @@ def serving(desk: Desk) -> Iterator[Node]:
     async def caught_up() -> bool:
         return node.caught_up
 
-    endpoint = Endpoint(hub, Anybody(), marks, acknowledged=marks.acknowledged, caught_up=caught_up)
+    endpoint = Endpoint(hub, admission or Anybody(), marks, acknowledged=marks.acknowledged, caught_up=caught_up)
     front = Front(listener, hub, endpoint.app())
     node = Node(desk, f"http://127.0.0.1:{listener.getsockname()[1]}", hub, front, marks)
     front.start()

@@ -270,7 +270,7 @@ def test_any_history_ends_in_what_the_client_may_see(seed: int) -> None:
         wire = Wire(desk, client, StreamRequest(subscriptions=subscriptions), U1)
         wire.expose()
         for _ in range(chance.randrange(5, 40)):
-            _change(desk, chance)
+            change(desk, chance)
             if chance.random() < 0.4:
                 wire.expose()
             if chance.random() < 0.3:
@@ -287,7 +287,7 @@ def test_any_history_ends_in_what_the_client_may_see(seed: int) -> None:
         desk.store.close()
 
 
-def _change(desk: Desk, chance: random.Random) -> None:
+def change(desk: Desk, chance: random.Random) -> None:
     name, what = str(chance.randrange(8)), chance.random()
     if what < 0.45:
         row = {"id": f"t{name}", "list_id": f"l{chance.randrange(4)}", "title": chance.choice("xyz")}

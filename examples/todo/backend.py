@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,21 @@ def _text(value: Any) -> str | None:
     return json.dumps(value)
 
 
+def upload(dsn: str, batch: Any) -> int:
+    """Write a batch; the number of entries. Raises Refused, psycopg.Error."""
+    wanted = list(statements(batch))
+    with psycopg.connect(dsn) as source:
+        for statement, values in wanted:
+            source.execute(statement, values)
+    return len(wanted)
+
+
 class Backend:
     """The backend while the block runs, on a free port unless one is named."""
 
     def __init__(self, dsn: str, port: int = 0) -> None:
-        self._server = _Server(("127.0.0.1", port), _Uploads)
-        self._server.dsn = dsn
+        self._server = _Server(("127.0.0.1", port), Uploads)
+        self._server.upload = partial(upload, dsn)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
@@ -114,26 +124,28 @@ class Backend:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    dsn: str
+    upload: Callable[[Any], int]
 
 
-class _Uploads(BaseHTTPRequestHandler):
-    server: _Server
+class Uploads(BaseHTTPRequestHandler):
+    """Answers what is posted, by its server's `upload`."""
+
+    server: Any
 
     def log_message(self, *_: object) -> None:
         """Refusals are answered; nothing else is worth a line."""
 
     def do_POST(self) -> None:
         try:
-            written = self._write(self._batch())
+            written = self.server.upload(self._batch())
         except Refused as error:
-            self._reply(400, {"error": str(error)})
+            self.reply(400, {"error": str(error)})
         except psycopg.OperationalError as error:
-            self._reply(503, {"error": f"the database is away: {error}"})
+            self.reply(503, {"error": f"the database is away: {error}"})
         except psycopg.Error as error:
-            self._reply(400, {"error": error.diag.message_primary or str(error)})
+            self.reply(400, {"error": error.diag.message_primary or str(error)})
         else:
-            self._reply(200, {"written": written})
+            self.reply(200, {"written": written})
 
     def _batch(self) -> Any:
         if self.path != "/upload":
@@ -147,17 +159,12 @@ class _Uploads(BaseHTTPRequestHandler):
             raise Refused(f"the body is no JSON: {error}") from error
         return body.get("batch") if isinstance(body, dict) else None
 
-    def _write(self, batch: Any) -> int:
-        wanted = list(statements(batch))
-        with psycopg.connect(self.server.dsn) as source:
-            for statement, values in wanted:
-                source.execute(statement, values)
-        return len(wanted)
+    def reply(self, status: int, body: Any) -> None:
+        self.send(status, json.dumps(body).encode(), "application/json")
 
-    def _reply(self, status: int, body: Any) -> None:
-        content = json.dumps(body).encode()
+    def send(self, status: int, content: bytes, kind: str) -> None:
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -201,6 +201,7 @@ Everything is left running (workers: pid {pid}). From examples/todo, with .venv/
   syncline buckets
   syncline tail --from-start --until-now
   edit sync-config-v2.yaml, then: syncline plan sync-config-v2.yaml; syncline deploy sync-config-v2.yaml
+  python -m examples.todo.page, from the repository's folder: lists in a browser, changing live
   syncline token --sub {user}   (a token for a client, of User 2)
   psql-like access: the DSN is in syncline.yaml
 When done: kill {pid}; syncline local reset

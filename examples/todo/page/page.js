@@ -125,11 +125,17 @@ function onLine({ line, bytes, change }) {
   if (!change) return;
   sums.checkpoints++;
   const fresh = new Set(sums.checkpoints > 1 ? change.changed.map((one) => `${one.table} ${one.id}`) : []);
-  const replaced = came.replaced.length ? [element('b', `, ${came.replaced.length} buckets replaced: ${definitions(came.replaced)}`)] : [];
-  tell(`${came.rows} rows, ${size(came.bytes)}`, ...replaced);
-  at('sums').textContent = `${buckets.rows.length} rows in ${buckets.names.length} buckets; ${size(sums.bytes)} in ${sums.checkpoints} checkpoints`;
+  const replaced = came.replaced.length ? [' ', element('b', `${count(came.replaced, 'bucket')} replaced: ${definitions(came.replaced)}`)] : [];
+  tell(`${count(came.rows, 'row')}, ${size(came.bytes)}`, ...replaced);
+  const held = `${count(buckets.rows, 'row')} in ${count(buckets.names, 'bucket')}`;
+  at('sums').textContent = `${held}; ${size(sums.bytes)} in ${count(sums.checkpoints, 'checkpoint')}`;
   came = { bytes: 0, rows: 0, replaced: [] };
   show(fresh);
+}
+
+function count(things, name) {
+  const number = things.length ?? things;
+  return `${number} ${name}${number == 1 ? '' : 's'}`;
 }
 
 function size(bytes) {

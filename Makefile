@@ -41,7 +41,7 @@ conformance: setup
 
 # KEEP=1 leaves the stack and the workers running and prints what to try next.
 demo: setup
-	@KEEP=$(KEEP) $(BIN)/python examples/todo/demo.py
+	@KEEP=$(KEEP) $(BIN)/python -m examples.todo.demo
 
 lint: setup
 	$(BIN)/ruff check .

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import expected
 import psycopg
-from client.sdk import Client
 
 from connector.settings import Settings
 from connector.sync import development
+from examples.todo import expected
+from examples.todo.client.sdk import Client
 
 HERE = Path(__file__).parent
 SCHEMA = json.loads((HERE / "client" / "schema.json").read_text())
@@ -97,9 +97,7 @@ class Connected:
         saved = 1 - again.bytes / full.bytes
         print(f"{name:<14} {cost(first, before)}  {again}  {full}  {saved:>5.0%}")
         print(f"{'':<14} {len(now & before)} buckets kept, {len(now - before)} replaced; {len(wanted):,} rows held")
-        return [what for what, holds in _claims(received, before, now, equal) if not holds] + (
-            [] if again.bytes < full.bytes else ["it downloaded as much again as a full re-sync"]
-        )
+        return unmet(received, before, now, equal=equal, again=again, full=full)
 
     def _open(self, name: str, life: str) -> Client:
         token = development.issue(self._known, USERS[name], now=time.time(), seconds=3600)
@@ -108,15 +106,18 @@ class Connected:
         return self._opened.enter_context(client)
 
 
-def _claims(received: Received, before: set[str], now: set[str], equal: bool) -> list[tuple[str, bool]]:
-    kept = now & before
-    return [
-        ("its SQLite does not equal its rows in Postgres", equal),
-        ("it had to connect again", received["requests"] == 1),
-        ("other definitions than list_todos got new buckets", _definitions(before ^ now) == {"list_todos"}),
-        ("an unchanged bucket was downloaded again", all(received["starts"].get(b, 1) == 1 for b in kept)),
-        ("an unchanged bucket was mentioned without a change in it", received["repeated"] == 0),
-    ]
+def unmet(received: Received, before: set[str], now: set[str], *, equal: bool, again: Cost, full: Cost) -> list[str]:
+    """What was to be true of a client that stayed connected, with these buckets before and now, and is not."""
+    starts = received["starts"]
+    claims = {
+        "its SQLite does not equal its rows in Postgres": equal,
+        "it had to connect again": received["requests"] == 1,
+        "other definitions than list_todos got new buckets": _definitions(before ^ now) == {"list_todos"},
+        "an unchanged bucket was downloaded again": all(starts.get(bucket, 1) == 1 for bucket in before & now),
+        "an unchanged bucket was mentioned without a change in it": received["repeated"] == 0,
+        "it downloaded as much again as a full re-sync": again.bytes < full.bytes,
+    }
+    return [what for what, holds in claims.items() if not holds]
 
 
 def _definitions(buckets: set[str]) -> set[str]:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from connected import Connected, user_id
-from traffic import LISTS, TODOS, TRANSACTIONS_PER_SECOND, Writer, fill
 
 from connector import settings
 from connector.oplog.ops import Op
 from connector.settings import Settings
+from examples.todo.connected import Connected, user_id
+from examples.todo.traffic import LISTS, TODOS, TRANSACTIONS_PER_SECOND, Writer, fill
 from schemas.codec import Codec
 from topologies import kafka
 from topologies.catalog import read_catalog, read_commit

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,17 @@ os.execvp(sys.argv[3], sys.argv[3:])
 
 
 def found() -> str | None:
-    return next(filter(None, map(shutil.which, NAMES)), None)
+    """A browser that starts: some systems have a stub of that name which only says where to get one."""
+    return next(filter(_starts, filter(None, map(shutil.which, NAMES))), None)
+
+
+def _starts(program: str) -> bool:
+    try:
+        return (
+            subprocess.run([program, "--version"], capture_output=True, check=False, timeout=PATIENCE).returncode == 0
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 class Refused(Exception):
@@ -102,10 +113,13 @@ def browsing(program: str, folder: Path) -> Iterator[Tab]:
         )
     os.close(to_read)
     os.close(to_write)
+    watchdog = threading.Timer(4 * PATIENCE, process.kill)
     with os.fdopen(commands, "wb") as writing, os.fdopen(answers, "rb") as reading:
         try:
+            watchdog.start()
             yield Tab(writing, reading)
         finally:
+            watchdog.cancel()
             process.terminate()
             try:
                 process.wait(10)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ READER = [npm.node(), "--no-warnings", Path(__file__).parent / "reader.mjs"]
 CONFIG = (ROOT / "examples" / "todo" / "sync-config.yaml").read_text()
 SECOND = (ROOT / "examples" / "todo" / "sync-config-v2.yaml").read_text()
 USER = "u1"
+PATIENCE = 120.0
 Line = dict[str, Any]
 
 
@@ -150,63 +153,54 @@ def todo_row(name: str, of: str, title: str, **more: Any) -> dict[str, Any]:
     return {**row, "due_at": None, "assigned_to": None} | more
 
 
+@contextmanager
+def reading(url: str, token: str) -> Iterator[Iterator[Any]]:
+    """What the reader tells, line by line."""
+    command = [*READER, url, token]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        yield (json.loads(line) for line in process.stdout)
+        watchdog.cancel()
+        process.stdin.close()
+
+
 def test_the_reader_follows_a_node_over_changes_and_a_deploy(node: Node) -> None:
-    process = subprocess.Popen([*READER, node.url, USER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def told() -> Any:
-        while "rows" not in (line := json.loads(process.stdout.readline())):
-            assert line["state"] != "away", line
-        return line
-
     def visible() -> set[tuple[str, str, str]]:
         return node.desk.visible({"sub": USER})
 
     def shown(line: Any) -> set[tuple[str, str, str]]:
         return {(table, row_id, json.dumps(row)) for table, row_id, row in line["rows"]}
 
-    try:
-        first = told()
+    with reading(node.url, USER) as lines:
+        whole = (line for line in lines if "rows" in line)
+        first = next(whole)
         assert shown(first) == visible()
         node.desk.write("public.todos", todo_row("t10", "l1", "Changed", done=1))
         node.desk.delete("public.todos", "t11")
         node.checkpoint()
-        live = told()
+        live = next(whole)
         assert shown(live) == visible()
         assert (live["changed"], live["removed"]) == (["todos t10"], ["todos t11"])
         node.desk.deploy(SECOND)
         node.checkpoint()
-        after = told()
+        after = next(whole)
         assert shown(after) == visible()
-        replaced = after["received"].keys() - first["received"].keys()
-        assert {name.partition("#")[2].partition("[")[0] for name in replaced} == {"list_todos"}
-        assert all(after["received"][name] == count for name, count in live["received"].items())
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
+    replaced = after["received"].keys() - first["received"].keys()
+    assert {name.partition("#")[2].partition("[")[0] for name in replaced} == {"list_todos"}
+    assert all(after["received"][name] == count for name, count in live["received"].items())
     eventually(lambda: not node.hub.seats)
 
 
 def test_the_reader_comes_again(node: Node) -> None:
     """Tokens that end after a second: what it has is not sent again."""
-    process = subprocess.Popen(
-        [*READER, node.url, f"{USER} 1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    lines = (json.loads(line) for line in process.stdout)
-    whole: list[Any] = []
-    try:
-        while len(whole) < 3:
-            whole.append(next(line for line in lines if "rows" in line))
-    finally:
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
-    assert whole[0]["received"] == whole[2]["received"]
-    assert whole[2]["changed"] == []
+    with reading(node.url, f"{USER} 1") as lines:
+        whole = (line for line in lines if "rows" in line)
+        first, _, third = (next(whole) for _ in range(3))
+    assert first["received"] == third["received"]
+    assert third["changed"] == []
 
 
 # -- the page --
@@ -247,35 +241,42 @@ TODO = """document.querySelector('#todos li[data-id="{}"]')"""
 OPEN = "[...document.querySelectorAll('#lists small')].map(one => one.textContent)"
 
 
-@pytest.mark.skipif(browser.found() is None, reason=f"no browser on the PATH: none of {', '.join(browser.NAMES)}")
-def test_the_page_in_a_browser(node: Node, page: Page, tmp_path: Path) -> None:
-    with browser.browsing(str(browser.found()), tmp_path / "profile") as tab:
-        tab.open(f"{page.url}?user=1")
-        tab.until("document.getElementById('state').textContent", "connected")
-        tab.until(OPEN, ["3 of 3 open", "3 of 3 open"])
-        assert tab.value("document.getElementById('title').textContent") == "List 1"
-        assert tab.value("document.querySelectorAll('.fresh').length") == 0
+@pytest.fixture
+def tab(tmp_path: Path) -> Iterator[browser.Tab]:
+    program = browser.found()
+    if program is None:
+        pytest.skip(f"no browser on the PATH, none of {', '.join(browser.NAMES)}: apt-get install chromium")
+    with browser.browsing(program, tmp_path / "profile") as tab:
+        yield tab
 
-        node.desk.write("public.todos", todo_row("t10", "l1", "<b>Live</b>"))
-        node.checkpoint()
-        tab.until(f"{TODO.format('t10')}.querySelector('span').textContent", "<b>Live</b>")
-        assert tab.value(f"{TODO.format('t10')}.classList.contains('fresh')")
-        assert not tab.value(f"{TODO.format('t11')}.classList.contains('fresh')")
 
-        tab.value(f"{TODO.format('t11')}.querySelector('input').click()")
-        tab.until(OPEN, ["2 of 3 open", "3 of 3 open"])
-        tab.until(f"{TODO.format('t11')}.className", "done fresh")
-        assert node.desk.tables["public.todos"]["t11"]["done"] == 1
+def test_the_page_in_a_browser(node: Node, page: Page, tab: browser.Tab) -> None:
+    tab.open(f"{page.url}?user=1")
+    tab.until("document.getElementById('state').textContent", "connected")
+    tab.until(OPEN, ["3 of 3 open", "3 of 3 open"])
+    assert tab.value("document.getElementById('title').textContent") == "List 1"
+    assert tab.value("document.querySelectorAll('.fresh').length") == 0
 
-        assert tab.value(f"{TODO.format('t12')}.querySelector('small').textContent") == ""
-        node.desk.deploy(SECOND)
-        node.checkpoint()
-        tab.until(f"{TODO.format('t12')}.querySelector('small').textContent", "notes of Todo 2")
-        assert "2 buckets replaced: list_todos" in tab.value("document.getElementById('checkpoints').textContent")
+    node.desk.write("public.todos", todo_row("t10", "l1", "<b>Live</b>"))
+    node.checkpoint()
+    tab.until(f"{TODO.format('t10')}.querySelector('span').textContent", "<b>Live</b>")
+    assert tab.value(f"{TODO.format('t10')}.classList.contains('fresh')")
+    assert not tab.value(f"{TODO.format('t11')}.classList.contains('fresh')")
 
-        tab.open(f"{page.url}?user=1", width=360)
-        tab.until(OPEN, ["2 of 3 open", "3 of 3 open"])
-        assert tab.value("document.documentElement.scrollWidth") <= 360
+    tab.value(f"{TODO.format('t11')}.querySelector('input').click()")
+    tab.until(OPEN, ["2 of 3 open", "3 of 3 open"])
+    tab.until(f"{TODO.format('t11')}.className", "done fresh")
+    assert node.desk.tables["public.todos"]["t11"]["done"] == 1
 
-        node.close()
-        tab.until("document.getElementById('state').dataset.state != 'connected'")
+    assert tab.value(f"{TODO.format('t12')}.querySelector('small').textContent") == ""
+    node.desk.deploy(SECOND)
+    node.checkpoint()
+    tab.until(f"{TODO.format('t12')}.querySelector('small').textContent", "notes of Todo 2")
+    assert "2 buckets replaced: list_todos" in tab.value("document.getElementById('checkpoints').textContent")
+
+    tab.open(f"{page.url}?user=1", width=360)
+    tab.until(OPEN, ["2 of 3 open", "3 of 3 open"])
+    assert tab.value("document.documentElement.scrollWidth") <= 360
+
+    node.close()
+    tab.until("document.getElementById('state').dataset.state != 'connected'")

@@ -131,6 +131,15 @@ def test_checksums_are_equal_modulo_2_to_the_32() -> None:
     assert len(told["rows"]) == 2
 
 
+def test_a_recording_of_the_reference() -> None:
+    """Its checksums hold, and every row of it is shown."""
+    recordings = map(json.loads, (ROOT / "tests" / "cases" / "protocol" / "recordings.jsonl").read_text().splitlines())
+    lines = next(one["lines"] for one in recordings if one["id"] == "deploy.client_after_deploy")
+    ops = [op for line in lines if "data" in line for op in line["data"]["data"]]
+    (told,) = recorded(*lines)
+    assert told["rows"] == [[op["object_type"], op["object_id"], json.loads(op["data"])] for op in ops]
+
+
 # -- a node --
 
 

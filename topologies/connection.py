@@ -54,6 +54,9 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._head_bytes = False, 0
         self._heads += 1
+        if not self._is_idle():  # a request behind a stream has no answer, and would hide that the client leaves
+            self.transport.close()
+            return
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -193,3 +193,20 @@ def catalog(*versions: Version, **changes: Any) -> Catalog:
         "versions": versions,
     }
     return Catalog(**(fields | changes))
+
+
+def node_record(listed: Iterable[Row] = ({},), **changes: Any) -> dict[str, Any]:
+    """What a node says of its clients (`syncline.Node`); `listed` are what those differ in from one that has all."""
+    client = {"user": "u1", "client": "c1", "since": 1_000, "buckets": 2, "op_id": 9, "behind_since": 0}
+    client |= {"sent": 0, "due": 0, "sent_bytes": 10, "sent_ops": 1}
+    clients = [client | one for one in listed]
+    return {
+        "node": "n1",
+        "endpoint": "http://n1",
+        "at": 5_000,
+        "behind_since": 0,
+        "clients": len(clients),
+        "behind": sum(bool(one["behind_since"]) for one in clients),
+        "holdings": [],
+        "listed": clients,
+    } | changes

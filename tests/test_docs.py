@@ -24,8 +24,9 @@ from connector.deploy.requests import DECISIONS
 from connector.deploy.status import status
 from connector.oplog.compare import Difference
 from connector.settings import Settings
+from connector.sync.connected import overview
 from schemas.registry import NAMES
-from tests.builders import deployment, tributary, version
+from tests.builders import deployment, node_record, tributary, version
 from tests.test_structure import ROOT
 from topologies.prepare import Finding
 from topologies.topics import Topics
@@ -159,7 +160,7 @@ def test_the_object_of_validate(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_the_object_of_plan() -> None:
     plan = Plan(0, (), (TableSize("public.todos", 1, 1),), (Download("all", 1, 1),), Rate(), False)
-    plan = replace(plan, reads=(SourceRead("public.notes", 1, new=True),))
+    plan = replace(plan, reads=(SourceRead("public.notes", 1, new=True),), connected=1, affected=1)
     told = documented("plan")
     assert shape(plan.as_json()) == shape({**told, "parts": []})
 
@@ -176,6 +177,10 @@ def test_the_object_of_status() -> None:
     )
     shown = progress(pending, known, None)
     assert shape(shown) | {".waits[]"} == shape(told["pending"]) | {".waits[]"}
+
+
+def test_the_object_of_clients() -> None:
+    assert shape(overview([node_record()], 0)) == shape(documented("clients"))
 
 
 def test_the_object_of_deploy() -> None:
@@ -201,7 +206,7 @@ def test_the_object_of_init() -> None:
 def topic_names() -> Iterator[str]:
     """Every topic as the documents write it."""
     names = Topics("<app>")
-    for one in ("changes", "sequence", "schemas", "rejected", "requests", "checkpoints", "catalog", "markers"):
+    for one in ("changes", "sequence", "schemas", "rejected", "requests", "checkpoints", "catalog", "markers", "nodes"):
         yield getattr(names, one)
     yield from (names.snapshot("<schema>.<table>"), names.evaluated("<stream>"), names.stream("main"))
     yield names.oplog("<version>")  # type: ignore[arg-type]

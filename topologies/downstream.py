@@ -62,6 +62,8 @@ class Downstream:
                 await self._send(self._form.line(line))
             if not self._seat.session.complete:
                 await self._download()
+                if self._seat.session.complete:
+                    self._seat.behind_since = None
                 await asyncio.sleep(PAUSE)
             else:
                 await self._wait()
@@ -86,6 +88,9 @@ class Downstream:
             view, served, touched, self._acknowledged(view.exposed.position), asked_anew=asked_anew
         )
         self._hub.watch(self._seat)
+        if line is not None:
+            self._hub.moves += 1
+            self._seat.behind_since = self._seat.behind_since or self._clock()
         return line
 
     async def _download(self) -> None:
@@ -99,6 +104,7 @@ class Downstream:
                 self._seat.sent_ops += len(each.portion.texts)
             else:
                 await self._send(self._form.line(each))
+            self._hub.moves += 1
             await self._keep_alive()
             interrupted = self._seat.woken.is_set() and self._seat.sent_ops - before >= INTERRUPTIBLE_AFTER
             if interrupted or not self._goes_on() or self._clock() - began > VIEW_AGE:

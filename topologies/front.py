@@ -28,7 +28,7 @@ class Front:
 
     def __init__(self, listener: socket.socket, hub: Hub, app: ASGIApp, *closings: Closing) -> None:
         self._listener, self._hub, self._closings = bounded(listener), hub, closings
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -53,19 +53,19 @@ class Front:
 
     def told(self, view: View, changed: Changed) -> None:
         """A checkpoint has come."""
-        self._loop.call_soon_threadsafe(self._expose, view, changed)
+        self.loop.call_soon_threadsafe(self._expose, view, changed)
 
     def acknowledged(self, clients: Iterable[Client]) -> None:
         """Write checkpoints of these are in the newest checkpoint."""
-        self._loop.call_soon_threadsafe(self._hub.acknowledged, clients)
+        self.loop.call_soon_threadsafe(self._hub.acknowledged, clients)
 
     def close(self) -> None:
         """End all streams and wait until they have ended."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._close)
+            self.loop.call_soon_threadsafe(self._close)
             self._thread.join()
         self._listener.close()
-        self._loop.close()
+        self.loop.close()
 
     def _expose(self, view: View, changed: Changed) -> None:
         """A checkpoint that cannot be served ends the endpoint: clients would hear of none after it."""
@@ -82,7 +82,7 @@ class Front:
 
     def _run(self) -> None:
         try:
-            self._loop.run_until_complete(self._serve())
+            self.loop.run_until_complete(self._serve())
         except Exception as error:
             log.exception("the endpoint has failed")
             self.failure = error

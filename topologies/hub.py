@@ -6,6 +6,7 @@ A checkpoint costs what it changed, not who is connected. Everything here runs o
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,6 +18,7 @@ from connector.sync.sessions import Session
 from connector.sync.write_checkpoints import Client
 
 Concern = tuple[Literal["bucket", "lookup", "client"], object]
+Versions = tuple[int, ...]  # rising
 
 
 @dataclass(eq=False, slots=True)
@@ -30,6 +32,8 @@ class Seat:
     asked_anew: bool = False
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     concerns: frozenset[Concern] = frozenset()
+    versions: Versions = ()  # that it has buckets of
+    behind_since: float | None = None  # None: it has all that it was told of
     sent_bytes: int = 0
     sent_ops: int = 0
     gone: bool = False  # the client has left
@@ -52,7 +56,9 @@ class Hub:
         self.view: View | None = None
         self.served: Served | None = None
         self.closing = False
-        self.seats: set[Seat] = set()
+        self.seats: dict[Seat, None] = {}  # as they came
+        self.holdings: Counter[Versions] = Counter()  # seats by the versions that they have buckets of
+        self.moves = 0  # rises with all that is worth telling of the seats: no keep-alive, and no checkpoint by itself
         self._index: dict[Concern, set[Seat]] = {}
         self._catalog = -1
         self._moved = asyncio.Event()
@@ -95,11 +101,15 @@ class Hub:
             return
 
     def sit(self, seat: Seat) -> None:
-        self.seats.add(seat)
+        self.seats[seat] = None
+        self.holdings[seat.versions] += 1
+        self.moves += 1
 
     def leave(self, seat: Seat) -> None:
         self._move(seat, frozenset())
-        self.seats.discard(seat)
+        self._count(seat, None)
+        del self.seats[seat]
+        self.moves += 1
 
     def watch(self, seat: Seat) -> None:
         """Let the seat be woken by what its session rests on now."""
@@ -107,17 +117,32 @@ class Hub:
         concerns: set[Concern] = {("bucket", one.place) for one in session.buckets.values()}
         concerns |= {("lookup", place) for place in session.lookups}
         concerns.add(("client", seat.client))
-        self._move(seat, frozenset(concerns))
+        if self._move(seat, frozenset(concerns)):
+            self._count(
+                seat, tuple(sorted({version for version, _ in (one.place for one in session.buckets.values())}))
+            )
 
-    def _move(self, seat: Seat, concerns: frozenset[Concern]) -> None:
-        for topic in seat.concerns - concerns:
+    def _move(self, seat: Seat, concerns: frozenset[Concern]) -> bool:
+        """Whether that is another place in the index."""
+        gone, fresh = seat.concerns - concerns, concerns - seat.concerns
+        for topic in gone:
             watchers = self._index[topic]
             watchers.discard(seat)
             if not watchers:
                 del self._index[topic]
-        for topic in concerns - seat.concerns:
+        for topic in fresh:
             self._index.setdefault(topic, set()).add(seat)
         seat.concerns = concerns
+        return bool(gone or fresh)
+
+    def _count(self, seat: Seat, versions: Versions | None) -> None:
+        """Let the seat be counted by other versions than before; None: no more."""
+        self.holdings[seat.versions] -= 1
+        if not self.holdings[seat.versions]:
+            del self.holdings[seat.versions]
+        if versions is not None:
+            seat.versions = versions
+            self.holdings[versions] += 1
 
     def close(self) -> None:
         """End all streams; clients come again, here or at another node."""

@@ -21,7 +21,7 @@ from topologies import database, kafka
 from topologies.captured import message_topic, transaction_topic
 from topologies.connect import PATIENCE, Connect
 from topologies.kafka import TopicPlan
-from topologies.topics import HEADROOM, Topics, compacted, markers, retained, set_aside, snapshot
+from topologies.topics import HEADROOM, Topics, compacted, markers, nodes, retained, set_aside, snapshot
 
 CONNECTOR_READY = 60.0
 FAILED_FOR = 3.0  # seconds; one that starts again is still told as failed for a moment
@@ -138,6 +138,7 @@ def own_topics(settings: Settings) -> list[TopicPlan]:
         TopicPlan(topics.catalog, 1, compacted(size)),
         TopicPlan(topics.evaluated("main"), 1, retained(size)),
         TopicPlan(topics.markers, 1, markers(size)),
+        TopicPlan(topics.nodes, 1, nodes(size)),
     ]
 
 

@@ -47,6 +47,7 @@ class Replica:
         self._reader = kafka.follower(settings, wait_ms=100)
         self._next = dict(self.store.exposed.offsets)  # per version, the offset of the next op to apply
         self._buffers: dict[int, deque[Message]] = {}
+        self.newest = 0  # number of the newest checkpoint known
         self.caught_up = False  # no newer commit is known than the store has
         self._done = 0  # number of the newest commit whose ops are in the store
         self._reached = False  # no newer commit is known than that
@@ -67,6 +68,8 @@ class Replica:
         self._reached = commit is None or commit["number"] <= max(self._done, self.store.exposed.commit)
         if commit is None or self._reached:
             return
+        if commit["exposed"]:
+            self.newest = commit["number"]
         catalog = self._catalog(commit["catalog"])
         if catalog is None:
             return  # the commit came first; the catalog follows at once

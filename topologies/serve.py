@@ -30,6 +30,7 @@ from topologies.front import Front
 from topologies.garbage import collect_seldom
 from topologies.hub import Hub
 from topologies.markers import Emitter, Markers
+from topologies.nodes import Announcer
 from topologies.replica import Replica
 from topologies.schemas import Schemas
 
@@ -53,11 +54,15 @@ class Node:
             hub, admission, emitter, acknowledged=checkpoints.acknowledged, caught_up=CaughtUp(settings, self._replica)
         )
         self._front = Front(listener, hub, endpoint.app(), emitter.close, admission.close)
+        self._announcer = Announcer(
+            settings, hub, self._front.loop, lambda: (self._replica.newest, self._replica.store.exposed.commit)
+        )
         self.stopping = False
 
     def run(self) -> None:
         """Serve until told to stop, or until the endpoint has ended by itself."""
         self._front.start()
+        self._announcer.start()
         try:
             self._replica.begin()
             while not self.stopping and self._front.is_alive:
@@ -66,6 +71,7 @@ class Node:
                 if clients := self._markers.checkpoints.answered(self._replica.store.exposed.position):
                     self._front.acknowledged(clients)
         finally:
+            self._announcer.end()
             self._front.close()
             self._markers.close()
             self._replica.close()

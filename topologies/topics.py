@@ -8,6 +8,7 @@ DAY_MS = 24 * 3600 * 1000
 SEGMENT = 64 * 1024 * 1024
 MARKERS_SEGMENT = 8 * 1024 * 1024  # read whole by each node that starts
 MARKERS_KEPT_DAYS = 30
+NODES_KEPT_MS = 3600 * 1000  # a node says again every 30 s what it says
 HEADROOM = 1024 * 1024  # internal records exceed the connector's by framing only (rule T4)
 
 
@@ -48,6 +49,10 @@ class Topics:
     @property
     def markers(self) -> str:
         return f"{self.app}.markers"
+
+    @property
+    def nodes(self) -> str:
+        return f"{self.app}.nodes"
 
     def snapshot(self, table: str) -> str:
         """The snapshot topic of `schema.table`."""
@@ -100,6 +105,18 @@ def markers(max_request_size: int) -> dict[str, str]:
     return _keyed(max_request_size) | {
         "cleanup.policy": "compact,delete",
         "retention.ms": str(MARKERS_KEPT_DAYS * DAY_MS),
+        "segment.bytes": str(max(MARKERS_SEGMENT, 2 * (max_request_size + HEADROOM))),
+        "min.cleanable.dirty.ratio": "0.01",
+    }
+
+
+def nodes(max_request_size: int) -> dict[str, str]:
+    """What nodes say of their clients; what killed ones said last goes with time. The broker's clock tells its age."""
+    return _keyed(max_request_size) | {
+        "cleanup.policy": "compact,delete",
+        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": str(NODES_KEPT_MS),
+        "segment.ms": str(NODES_KEPT_MS // 6),
         "segment.bytes": str(max(MARKERS_SEGMENT, 2 * (max_request_size + HEADROOM))),
         "min.cleanable.dirty.ratio": "0.01",
     }

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "history": ("history", "the deployments and what became of them"),
     "gc": ("gc", "drop now what is only kept for a rollback, with its topics and groups"),
     "status": ("status", "positions, lag, deployments, definitions"),
+    "clients": ("clients", "the clients that are connected, and how far each has come"),
     "buckets": ("buckets", "list buckets with rows, ops and checksums"),
     "tail": ("tail", "print operations as they come"),
     "token": ("token", "print a token for a client, signed by the development key"),

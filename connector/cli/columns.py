@@ -22,6 +22,11 @@ def aligned(rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> list[st
     ]
 
 
+def counted(count: int, what: str) -> str:
+    """3 buckets, 1 bucket."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def size_text(number: float) -> str:
     """Bytes for a person: 3.2 MB."""
     for unit in ("B", "kB", "MB", "GB"):

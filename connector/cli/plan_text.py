@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from connector.cli.columns import aligned, seconds_text, size_text
+from connector.cli.columns import aligned, counted, seconds_text, size_text
 from connector.deploy.diff import PartChange
 from connector.deploy.plan import Plan
 
@@ -82,13 +82,18 @@ def cost_lines(plan: Plan) -> Iterator[str]:
     yield f"active after about {seconds_text(plan.active_in)}; nothing is paused meanwhile"
     buckets, rows = sum(d.buckets for d in plan.downloads), sum(d.rows for d in plan.downloads)
     if buckets:
-        yield f"clients download {_counted(buckets, 'bucket')} again, {_counted(rows, 'row')} in all"
+        by = (
+            f", by {plan.affected:,} of {counted(plan.connected, 'connected client')}"
+            if plan.affected is not None
+            else ""
+        )
+        yield f"clients download again: {counted(buckets, 'bucket')}, {counted(rows, 'row')}{by}"
 
 
 def source_lines(plan: Plan) -> Iterator[str]:
     """What is read from the database itself."""
     for read in plan.reads:
-        rows = "nobody has counted its rows" if read.rows is None else f"about {_counted(read.rows, 'row')}"
+        rows = "nobody has counted its rows" if read.rows is None else f"about {counted(read.rows, 'row')}"
         if read.new:
             yield f"captures {read.table}, which is new, and reads it ({rows}) once by incremental snapshot"
         else:
@@ -133,11 +138,9 @@ def _download(plan: Plan, change: PartChange) -> str:
     again = [d for d in plan.downloads if d.definition == change.part.definition]
     if not again:
         return ""
-    return f"{_counted(sum(d.buckets for d in again), 'bucket')}, {_counted(sum(d.rows for d in again), 'row')}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    cost = f"{counted(sum(d.buckets for d in again), 'bucket')}, {counted(sum(d.rows for d in again), 'row')}"
+    clients = again[0].clients
+    return cost if clients is None else f"{cost}, {counted(clients, 'client')}"
 
 
 def without_repeats(rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

@@ -19,9 +19,11 @@ from connector.deploy.plan_file import Expected, check_still, read
 from connector.deploy.rates import measured_rate
 from connector.errors import RequestRefused
 from connector.settings import Settings
+from connector.sync.connected import Connected
 from schemas.codec import Codec
 from topologies.capture import reads
-from topologies.observe import observe, table_sizes
+from topologies.nodes import read_nodes
+from topologies.observe import codec_of, observe, table_sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
     """The plan against the deployment in force now. Raises RequestRefused where it is not the one expected."""
     for warning in warnings(settings, [definition.name for definition in file.config.definitions]):
         print(f"warning: {warning}", file=sys.stderr)
+    codec = codec or codec_of(settings)
     seen = observe(settings, codec)
     active = seen.catalog.active
     superseded = max((d.generation for d in pending_deploys(seen.catalog)), default=0)
@@ -68,6 +71,7 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
     needed = {pattern for one in file.config.definitions for part in one.parts for pattern in part.tables}
     known = seen.progress["state"]["tables"] if seen.progress is not None else {}
     complete = {name for name, table in known.items() if table["complete"] is not None and table["refused"] is None}
+    nodes = read_nodes(settings, codec) if any(change.kind == "removed" for change in changes) else []
     plan = make_plan(
         file.config,
         active=active_parts,
@@ -82,6 +86,7 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
         reads=reads(settings, needed, complete),
         rate=measured_rate(seen.catalog.deployments),
         max_rate=max_rate,
+        clients=Connected(nodes) if nodes else None,
     )
     if file.expected is not None:
         check_still(plan, file.expected)

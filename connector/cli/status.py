@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from connector import settings
 from connector.cli.columns import aligned
-from connector.cli.progress_text import Screen, progress_lines
+from connector.cli.progress_text import progress_lines
+from connector.cli.watching import watch
 from connector.deploy.misnamed import deployed_names, warnings
 from connector.deploy.status import status
-from connector.errors import Unavailable
 from connector.settings import Settings
 from schemas.codec import Codec
 from topologies.observe import codec_of, observe
@@ -30,29 +29,10 @@ def run(args: argparse.Namespace) -> int:
     known = settings.load(args.settings)
     codec = codec_of(known)
     if args.watch:
-        watch(known, codec, as_json=args.json)
+        watch(lambda: look(known, codec), lines, summary, as_json=args.json)
     seen = look(known, codec)
     print(json.dumps(seen) if args.json else "\n".join(lines(seen)))
     return 0
-
-
-def watch(known: Settings, codec: Codec, *, as_json: bool) -> NoReturn:
-    """Look again and again, also while a server is away, until somebody has seen enough."""
-    screen = Screen(sys.stdout)
-    while True:
-        try:
-            seen = look(known, codec)
-        except Unavailable as error:
-            if as_json:
-                print(error.report(), file=sys.stderr, flush=True)
-            else:
-                screen.draw(error.report().splitlines())
-        else:
-            if as_json:
-                print(json.dumps(seen), flush=True)
-            else:
-                screen.draw(list(lines(seen)) if sys.stdout.isatty() else [summary(seen)])
-        time.sleep(1)
 
 
 def look(known: Settings, codec: Codec) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from connector.definitions import Part, SyncConfig
 from connector.definitions.patterns import expanded, reads
 from connector.deploy.diff import Deployed, PartChange, diff
 from connector.deploy.rates import Rate
+from connector.sync.connected import Connected
 
 GUESSED = Rate()
 REPLAYED = ("new", "reevaluated")  # kinds of change that read the snapshot topics
@@ -37,11 +38,15 @@ class PartReplay:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Buckets that clients download again because their part was replaced."""
+    """Buckets that clients download again because their part was replaced.
+
+    `clients` that are connected have buckets of the definition's replaced parts; None: nobody can say.
+    """
 
     definition: str
     buckets: int
     rows: int
+    clients: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class Plan:
     follows: int = 0
     max_rate: int = 0  # rows/s; 0: no limit
     reads: tuple[SourceRead, ...] = ()
+    connected: int = 0  # clients, as far as is known
+    affected: int | None = None  # those of them that download something again; None: nobody can say
 
     @property
     def nothing_to_do(self) -> bool:
@@ -140,9 +147,12 @@ class Plan:
             },
             "source": [{"table": r.table, "rows": r.rows, "new": r.new} for r in self.reads],
             "downloads": [
-                {"definition": d.definition, "buckets": d.buckets, "rows": d.rows, "clients": None}
+                {"definition": d.definition, "buckets": d.buckets, "rows": d.rows, "clients": d.clients}
                 for d in self.downloads
             ],
+            "clients": {"connected": self.connected, "download_again": self.affected}
+            if self.affected is not None
+            else None,
         }
 
     def _part_json(self, change: PartChange) -> dict[str, Any]:
@@ -174,24 +184,30 @@ def make_plan(
     reads: Sequence[SourceRead] = (),
     rate: Rate = GUESSED,
     max_rate: int = 0,
+    clients: Connected | None = None,
 ) -> Plan:
     """Compare `wanted` with the parts in force.
 
-    `sizes` are of all tables that a replay reads; `counts`: version → (buckets, rows) as last committed.
+    `sizes` are of all tables that a replay reads; `counts`: version → (buckets, rows) as last committed; `clients`
+    None where no node tells of any.
     """
     changes = diff(active, wanted, pending=pending, retained=retained)
     tables = expanded(replayed_tables(changes), sizes)
+    downloads = tuple(_downloads(changes, counts, clients))
+    again = _replaced(changes, {download.definition for download in downloads})
     return Plan(
         base=base,
         changes=changes,
         replays=tuple(sizes.get(table, TableSize(table, 0, 0)) for table in tables),
-        downloads=tuple(_downloads(changes, counts)),
+        downloads=downloads,
         rate=rate.limited(max_rate),
         same_text=same_text,
         supersedes=supersedes if supersedes != follows else 0,
         follows=follows,
         max_rate=max_rate,
         reads=tuple(reads),
+        connected=clients.clients if clients is not None else 0,
+        affected=clients.having(again) if clients is not None and again else None,
     )
 
 
@@ -206,16 +222,33 @@ def planned(changes: Sequence[PartChange]) -> str:
     return json.dumps([[c.part.kind, c.part.definition, c.part.label, c.kind, c.version] for c in changes])
 
 
-def _downloads(changes: Sequence[PartChange], counts: Mapping[int, tuple[int, int]]) -> list[Download]:
+def _replaced(changes: Sequence[PartChange], definitions: Collection[str]) -> set[int]:
+    """The bucket versions of these definitions that clients lose for others."""
+    return {
+        c.version
+        for c in changes
+        if c.kind == "removed" and c.part.kind == "bucket" and c.version and c.part.definition in definitions
+    }
+
+
+def _downloads(
+    changes: Sequence[PartChange], counts: Mapping[int, tuple[int, int]], clients: Connected | None
+) -> list[Download]:
     renewed = {c.part.definition for c in changes if c.kind in ("new", "adopted") and c.part.kind == "bucket"}
-    replaced = [
-        (c.part.definition, counts.get(c.version or 0, (0, 0)))
+    again = [
+        c
+        for kind in ("removed", "restored")
         for c in changes
-        if c.kind == "removed" and c.part.kind == "bucket" and c.part.definition in renewed
+        if c.kind == kind and c.part.kind == "bucket" and (kind == "restored" or c.part.definition in renewed)
     ]
-    back = [
-        (c.part.definition, counts.get(c.version or 0, (0, 0)))
-        for c in changes
-        if c.kind == "restored" and c.part.kind == "bucket"
+    return [
+        Download(c.part.definition, *counts.get(c.version or 0, (0, 0)), _clients(changes, c.part.definition, clients))
+        for c in again
     ]
-    return [Download(definition, buckets, rows) for definition, (buckets, rows) in replaced + back]
+
+
+def _clients(changes: Sequence[PartChange], definition: str, clients: Connected | None) -> int | None:
+    """Those who have buckets of what the definition's parts take the place of; whom one gets that comes back
+    in nobody's place, nobody can say."""
+    versions = _replaced(changes, {definition})
+    return clients.having(versions) if clients is not None and versions else None

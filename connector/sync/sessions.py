@@ -35,6 +35,8 @@ class Session:
         self._streams: dict[str, int] = {}  # name → its number in the first line; later ones count on
         self._acknowledged: int | None = None
         self._op_id = 0
+        self.complete_op_id = 0  # `last_op_id` of the newest checkpoint that the client was sent whole
+        self.due = 0  # buckets of the download under way, or of the last one
         self.complete = True  # nothing is owed of what the client was told
         self._open: dict[str, None] = {}  # buckets of the download under way, in order
 
@@ -47,6 +49,11 @@ class Session:
     def buckets(self) -> Mapping[str, Wanted]:
         """The client's buckets as it was last told of them."""
         return self._answer.buckets if self._answer is not None else {}
+
+    @property
+    def left(self) -> int:
+        """Buckets of the download that are not sent yet."""
+        return len(self._open)
 
     @property
     def lookups(self) -> frozenset[Place]:
@@ -89,7 +96,7 @@ class Session:
                 del self._open[name]
             if priority != priorities[-1]:
                 yield {"partial_checkpoint_complete": {"last_op_id": str(self._op_id), "priority": priority}}
-        self.complete = True
+        self.complete, self.complete_op_id = True, self._op_id
         yield {"checkpoint_complete": {"last_op_id": str(self._op_id)}}
 
     def _ops(self, view: View, name: str) -> Iterator[Ops]:
@@ -128,6 +135,7 @@ class Session:
         self._told |= updated
         self._positions = {name: after for name, after in self._positions.items() if name in self._told}
         self._open |= dict.fromkeys(updated)
+        self.due = len(self._open)
         self._acknowledged, self._op_id, self.complete = acknowledged, op_id, False
         head: dict[str, Any] = {"last_op_id": str(op_id)}
         if acknowledged is not None:

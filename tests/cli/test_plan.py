@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from connector.deploy.plan import Plan, TableSize, make_plan
 from connector.deploy.plan_file import check_still, read, written
 from connector.deploy.rates import Rate, measured_rate
 from connector.errors import BadConfig, RequestRefused
+from connector.sync.connected import Connected
 from tests.builders import deployment
 from tests.definitions.test_diff import LISTS, TODOS, config, deployed
 from topologies.pace import Pace
@@ -41,7 +43,39 @@ def test_a_modified_part_is_one_line_with_both_versions_and_its_costs() -> None:
     assert told[7].split() == ["todos#1", "unchanged", "3"]
     assert "about 3.0 s at 2,000 rows/s (as the last replays)" in told[9]
     assert "active after about 7.0 s; nothing is paused meanwhile" in told
-    assert "clients download 200 buckets again, 5,000 rows in all" in told
+    assert "clients download again: 200 buckets, 5,000 rows" in told
+
+
+def test_the_connected_clients_that_download_again_are_those_that_have_what_is_replaced() -> None:
+    nodes = [
+        {"clients": 40, "holdings": [{"versions": [1, 2], "clients": 10}, {"versions": [2], "clients": 30}]},
+        {"clients": 17, "holdings": [{"versions": [1], "clients": 2}, {"versions": [], "clients": 15}]},
+    ]
+    made = plan(
+        {"lists": LISTS, "todos": TODOS},
+        {"lists": NOTES, "todos": TODOS},
+        counts={1: (200, 5000)},
+        clients=Connected(nodes),
+    )
+    told = "\n".join(plan_lines(made)).splitlines()
+    assert "200 buckets, 5,000 rows, 12 clients" in told[3]
+    assert "clients download again: 200 buckets, 5,000 rows, by 12 of 57 connected clients" in told
+    assert made.as_json()["clients"] == {"connected": 57, "download_again": 12}
+    assert [download["clients"] for download in made.as_json()["downloads"]] == [12]
+
+
+def test_clients_of_a_definition_that_comes_back_are_those_that_have_what_it_takes_the_place_of() -> None:
+    before, after = config(lists=NOTES), config(lists=LISTS)
+    kept = [replace(one, version=7) for one in deployed(after)]
+    given: dict[str, Any] = {"base": 2, "same_text": False, "sizes": SIZES, "counts": {7: (3, 9)}, "retained": kept}
+    clients = Connected(
+        [{"clients": 5, "holdings": [{"versions": [1], "clients": 4}, {"versions": [7], "clients": 1}]}]
+    )
+    made = make_plan(after, active=deployed(before), clients=clients, **given)
+    assert [(download.buckets, download.clients) for download in made.downloads] == [(3, 4)]
+    alone = make_plan(after, active=[], clients=clients, **given)
+    assert [(download.buckets, download.clients) for download in alone.downloads] == [(3, None)]
+    assert (alone.affected, alone.as_json()["clients"]) == (None, None)
 
 
 def test_parts_that_go_and_come_stand_alone() -> None:

@@ -43,6 +43,8 @@ class Settings:
     stop_after: int = 10_000  # rejected rows of one version; 0: any number
     on_error: Mapping[str, str] = field(default_factory=dict)  # definition: "reject" or "stop"
     listen: str = "127.0.0.1:6480"  # host and port of the sync endpoint
+    tls_certificate: str = ""  # PEM files; relative ones start at the settings file
+    tls_key: str = ""
     audience: tuple[str, ...] = field(default=())  # `aud` of clients' tokens, one of these
     jwks: Mapping[str, Any] = field(default_factory=dict, repr=False)  # keys that sign them; may be secret
     jwks_uri: str = ""  # where such keys are published
@@ -51,7 +53,7 @@ class Settings:
     @property
     def endpoint(self) -> str:
         """The sync endpoint's URL, for clients."""
-        return f"http://{self.listen}"
+        return f"{'https' if self.tls_certificate else 'http'}://{self.listen}"
 
 
 def load(path: str | None = None) -> Settings:
@@ -92,6 +94,9 @@ def _from_map(file: Path, content: dict[str, Any]) -> Settings:
         elif each.default is MISSING and each.default_factory is MISSING:
             raise BadConfig(f'setting "{name}" is missing', where=str(file))
     values["state"] = (file.parent / values.get("state", ".syncline")).resolve()
+    values |= {name: str(file.parent / values[name]) for name in ("tls_certificate", "tls_key") if name in values}
+    if len(values.keys() & {"tls_certificate", "tls_key"}) == 1:
+        raise BadConfig("only one of tls_certificate and tls_key is set", where=str(file), hint="TLS needs both")
     return Settings(path=file, **values)
 
 

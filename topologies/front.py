@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from connector.errors import SynclineError
 from connector.store.buckets import Changed, View
 from connector.sync.write_checkpoints import Client
 from topologies.connection import Connection, bounded
@@ -26,7 +29,11 @@ Closing = Callable[[], Awaitable[None]]
 class Front:
     """Serves `app` to the clients of `hub`; `closings` are awaited at the end. Every method is for other threads."""
 
-    def __init__(self, listener: socket.socket, hub: Hub, app: ASGIApp, *closings: Closing) -> None:
+    def __init__(
+        self, listener: socket.socket, hub: Hub, app: ASGIApp, *closings: Closing, tls: tuple[str, str] | None = None
+    ) -> None:
+        """`tls`: the files of a certificate and its key. Raises SynclineError where they cannot be used."""
+        shown = tls_settings(tls) if tls is not None else {}
         self._listener, self._hub, self._closings = bounded(listener), hub, closings
         self.loop = asyncio.new_event_loop()
         self._server = uvicorn.Server(
@@ -38,6 +45,7 @@ class Front:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                **shown,
                 timeout_graceful_shutdown=GRACE,
             )
         )
@@ -91,3 +99,17 @@ class Front:
         await self._server.serve([self._listener])
         for closing in self._closings:
             await closing()
+
+
+def tls_settings(files: tuple[str, str]) -> dict[str, Any]:
+    """uvicorn's settings for a certificate and its key, once they are known to be a pair. Raises SynclineError."""
+    certificate, key = files
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SynclineError(
+            f"certificate and key cannot be used for TLS: {error.strerror or error}",
+            where=f"{certificate}, {key}",
+            hint="tls_certificate and tls_key name two readable PEM files that belong together",
+        ) from error
+    return {"ssl_certfile": certificate, "ssl_keyfile": key}

@@ -53,7 +53,8 @@ class Node:
         endpoint = Endpoint(
             hub, admission, emitter, acknowledged=checkpoints.acknowledged, caught_up=CaughtUp(settings, self._replica)
         )
-        self._front = Front(listener, hub, endpoint.app(), emitter.close, admission.close)
+        tls = (settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
+        self._front = Front(listener, hub, endpoint.app(), emitter.close, admission.close, tls=tls)
         self._announcer = Announcer(
             settings, hub, self._front.loop, lambda: (self._replica.newest, self._replica.store.exposed.commit)
         )

@@ -119,7 +119,7 @@ class Lines:
 
 
 @contextmanager
-def serving(desk: Desk, admission: Admission | None = None) -> Iterator[Node]:
+def serving(desk: Desk, admission: Admission | None = None, *, tls: tuple[str, str] | None = None) -> Iterator[Node]:
     """The desk, served until the test has ended."""
     listener = socket.create_server(("127.0.0.1", 0))
     hub, marks = Hub(), Marks()
@@ -128,8 +128,9 @@ def serving(desk: Desk, admission: Admission | None = None) -> Iterator[Node]:
         return node.caught_up
 
     endpoint = Endpoint(hub, admission or Anybody(), marks, acknowledged=marks.acknowledged, caught_up=caught_up)
-    front = Front(listener, hub, endpoint.app())
-    node = Node(desk, f"http://127.0.0.1:{listener.getsockname()[1]}", hub, front, marks)
+    front = Front(listener, hub, endpoint.app(), tls=tls)
+    scheme = "https" if tls else "http"
+    node = Node(desk, f"{scheme}://127.0.0.1:{listener.getsockname()[1]}", hub, front, marks)
     front.start()
     try:
         yield node

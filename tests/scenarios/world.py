@@ -206,9 +206,10 @@ class World:
         return max((commit["number"] for commit in self.logs.commits()), default=-1)
 
     def _active(self) -> Deployment:
-        active = self.logs.catalog().active
-        assert active is not None
-        return active
+        """Asked by scripts too, while a broker is away."""
+        catalog = eventually(lambda: answered(self.logs.catalog), within=self.patience, what="the catalog")
+        assert catalog.active is not None
+        return catalog.active
 
     def rows_are_those_of_the_source(self) -> None:
         """Law 9, while the writer is quiet."""

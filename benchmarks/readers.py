@@ -1,7 +1,8 @@
 """Plain readers of the sync stream, in a process of their own: they keep nothing, and tell of complete checkpoints.
 
-Reads one JSON object, {"url", "tokens": […], "body": {…}}, from stdin, then opens a stream per token. Prints a line per
-complete checkpoint, {"reader": number, "at": seconds of the machine's monotonic clock, "bytes": received in all}.
+Reads one JSON object, {"url", "tokens": […], "body": {…}}, from stdin, and at the next line opens a stream per token.
+Prints a line per complete checkpoint, {"reader": number, "at": seconds of the machine's monotonic clock, "bytes": received
+in all}.
 """
 
 from __future__ import annotations
@@ -30,22 +31,31 @@ def raise_open_files() -> None:
 
 
 class Readers:
-    """Readers of one node, until the block ends. `opened` is when they asked."""
+    """Readers of one node, until the block ends. `opened` is when they asked, after `go`."""
 
     def __init__(self, url: str, tokens: Sequence[str], body: Mapping[str, Any]) -> None:
         self._order = json.dumps({"url": url, "tokens": list(tokens), "body": {"raw_data": True, **body}})
         self._count = len(tokens)
+        self.opened = 0.0
         self.complete: dict[int, list[tuple[float, int]]] = {number: [] for number in range(self._count)}
 
     def __enter__(self) -> Readers:
-        self.opened = time.monotonic()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.readers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdin is not None
         self._process.stdin.write(self._order + "\n")
         self._process.stdin.flush()
+        assert self._process.stdout is not None
+        self._process.stdout.readline()  # it is there
         threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def go(self) -> Readers:
+        """Let them ask."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -76,6 +86,8 @@ def main() -> None:
     address = urlsplit(order["url"])
     body = json.dumps(order["body"]).encode()
     selector = selectors.DefaultSelector()
+    print("ready", flush=True)
+    sys.stdin.readline()
     print(json.dumps({"opened": time.monotonic()}), flush=True)
     for number, token in enumerate(order["tokens"]):
         connection = socket.create_connection((address.hostname or "", address.port or 80))

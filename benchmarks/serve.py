@@ -36,6 +36,7 @@ from tests.integration.pipeline import Pipeline, eventually
 
 USERS = 50
 CONNECTED = 100
+EACH = 5  # downloads at once by each of four readers
 EVERYTHING = {"streams": {"include_defaults": False, "subscriptions": [
     {"stream": "everything", "parameters": {}, "override_priority": None}]}}  # fmt: skip
 OWN = (
@@ -107,31 +108,35 @@ def _token(settings: Settings, user: str) -> str:
 def _download(settings: Settings, rows: int) -> dict[str, Any]:
     """One reader without anything gets every row in one bucket."""
     with Readers(settings.endpoint, [_token(settings, "u1")], EVERYTHING) as readers:
-        readers.wait(bool)
+        readers.go().wait(bool)
         at, size = readers.complete[0][0]
     seconds = at - readers.opened
     return {"seconds": round(seconds, 3), "ops_s": round(rows / seconds), "mb_s": round(size / seconds / 1e6, 1)}
 
 
 def _four_readers(settings: Settings, folder: Path, rows: int) -> dict[str, Any]:
-    """Ten downloads each, so that the readers' start does not count."""
+    """Of one node, then two of each."""
     alone = _together([settings.endpoint] * 4, settings)
     with another_node(settings, folder) as other:
         both = _together([settings.endpoint, other] * 2, settings)
-    return {"one_node_ops_s": round(4 * rows / alone), "two_nodes_ops_s": round(4 * rows / both)}
+    ops = 4 * EACH * rows
+    return {"one_node_ops_s": round(ops / alone), "two_nodes_ops_s": round(ops / both)}
 
 
 def _together(urls: list[str], settings: Settings) -> float:
-    """Seconds until the last of several readers, each a process of its own, has everything; the median of five."""
+    """Seconds until the last of several readers, each a process of its own, has all its downloads; the median of five."""
     return statistics.median(_once(urls, settings) for _ in range(5))
 
 
 def _once(urls: list[str], settings: Settings) -> float:
     with ExitStack() as stack:
-        all_readers = [stack.enter_context(Readers(url, [_token(settings, "u1")], EVERYTHING)) for url in urls]
+        tokens = [_token(settings, "u1")] * EACH
+        all_readers = [stack.enter_context(Readers(url, tokens, EVERYTHING)) for url in urls]
+        for readers in all_readers:
+            readers.go()
         for readers in all_readers:
             readers.wait(bool)
-    ends = [readers.complete[0][0][0] for readers in all_readers]
+    ends = [found[0][0] for readers in all_readers for found in readers.complete.values()]
     return max(ends) - min(readers.opened for readers in all_readers)
 
 
@@ -179,7 +184,7 @@ def _idle(pipeline: Pipeline, clients: int) -> dict[str, Any]:
     before = node.memory_info().rss
     tokens = [_token(settings, f"nobody{number}") for number in range(clients - 1)]
     with Readers(settings.endpoint, [*tokens, _token(settings, "u0")], {}) as readers:
-        readers.wait(bool, within=300)
+        readers.go().wait(bool, within=300)
         time.sleep(3)
         used = node.memory_info().rss
         started = _cpu(node)
@@ -210,7 +215,7 @@ def _switch(pipeline: Pipeline) -> dict[str, Any]:
     settings = pipeline.settings
     tokens = [_token(settings, f"u{number % USERS}") for number in range(CONNECTED)]
     with Readers(settings.endpoint, tokens, {}) as readers:
-        readers.wait(bool)
+        readers.go().wait(bool)
         first = {number: found[-1] for number, found in readers.complete.items()}
         pipeline.deploy(config(changed=True))
         readers.wait(lambda found: len(found) > 1 and found[-1][1] - found[0][1] > 1000)

@@ -1,8 +1,8 @@
 """Plain readers of the sync stream, in a process of their own: they keep nothing, and tell of complete checkpoints.
 
 Reads one JSON object, {"url", "tokens": […], "body": {…}}, from stdin, and at the next line opens a stream per token.
-Prints a line per complete checkpoint, {"reader": number, "at": seconds of the machine's monotonic clock, "bytes": received
-in all}.
+Prints a line per complete checkpoint, {"reader": number, "at": seconds of the machine's monotonic clock, "bytes":
+received in all}.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def _four_readers(settings: Settings, folder: Path, rows: int) -> dict[str, Any]
 
 
 def _together(urls: list[str], settings: Settings) -> float:
-    """Seconds until the last of several readers, each a process of its own, has all its downloads; the median of five."""
+    """Seconds until the last of several readers, each a process of its own, has all; the median of five."""
     return statistics.median(_once(urls, settings) for _ in range(5))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,11 +47,11 @@ def pending() -> tuple[Version, ...]:
 
 
 @contextmanager
-def replaying(feeder: Feeder, merged: Merged, *, start: int) -> Iterator[StreamProcess]:
+def replaying(feeder: Feeder, merged: Merged, *, start: int, **environment: str) -> Iterator[StreamProcess]:
     """A tributary's process, its replay not bounded yet."""
     new = pending()
     merged.begin(tributary(new, start=start, start_offset=offset_after(feeder, start)), *new)
-    with running(feeder.settings, "t1") as worker:
+    with running(feeder.settings, "t1", **environment) as worker:
         yield worker
 
 
@@ -219,9 +220,9 @@ def test_ranges_have_no_hole_where_records_were_aborted(feeder: Feeder) -> None:
 def test_a_restart_goes_on_from_what_is_taken_within_the_same_bounds(feeder: Feeder) -> None:
     merged = Merged(feeder)
     s0 = feeder.batches([[todo(str(n)) for n in range(500)]] * 10)
-    with replaying(feeder, merged, start=s0):
+    with replaying(feeder, merged, start=s0, SYNCLINE_CRASH_POINT="replay.after_scan") as worker:
         bounds = merged.answer("bounds")
-        until(lambda: [r for r in merged.evaluated("t1") if r["replay"]["done"]])
+        assert worker.exited() == -signal.SIGKILL
     first = next(r["replay"] for r in merged.evaluated("t1"))
     seen = len(merged.evaluated("t1"))
     partitions = [{"table": TODOS, "partition": 0, "taken": first["end"], "done": False, "rows": 0}]

@@ -25,11 +25,12 @@ $(READY): requirements.lock pyproject.toml connector/local/artifacts.txt $(CLIEN
 test: setup
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The long fault runs, of which `test` has a short slice; then random scenarios under random disruptions.
+# The long fault runs, of which `test` has a short slice; then random scenarios under random disruptions,
+# those first that no soak in this checkout has seen together.
 MINUTES ?= 60
 soak: setup
 	@$(BIN)/python -m pytest -m soak
-	@$(BIN)/python -m tests.scenarios --minutes $(MINUTES)
+	@$(BIN)/python -m tests.scenarios --minutes $(MINUTES) --seen build/soak.txt
 
 # The reference's recorded cases, where their folder is there.
 CASES ?= ../shared/cases

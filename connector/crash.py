@@ -2,9 +2,9 @@
 
 Each name stands once in the code (tests/test_crash.py lists them). `arm` is called when a worker starts. Where the
 environment names nothing a point is a comparison with None, 30 ns. `SYNCLINE_CRASH_POINT=merge.after_ops` kills this
-process at the point, after `SYNCLINE_CRASH_SKIP` passes. `SYNCLINE_CRASH_FILE` names a file that may come and go while
-the workers run, of one line: POINT ACTION SKIP, the action `kill` or `stop`. Whoever gets there removes it first, so
-that it happens once, however often workers are started again.
+process at the point, after `SYNCLINE_CRASH_SKIP` passes. `SYNCLINE_CRASH_FOLDER` names a folder of orders that may come
+and go while the workers run: a file named as its point holds ACTION SKIP, the action `kill` or `stop`. Whoever gets
+there removes it first, so that it happens once, however often workers are started again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def arm() -> None:
     global _reached  # noqa: PLW0603 - set once, when the process starts
     if point := os.environ.get("SYNCLINE_CRASH_POINT"):
         _reached = Once(point, int(os.environ.get("SYNCLINE_CRASH_SKIP", "0")))
-    elif file := os.environ.get("SYNCLINE_CRASH_FILE"):
-        _reached = OnOrder(Path(file))
+    elif folder := os.environ.get("SYNCLINE_CRASH_FOLDER"):
+        _reached = OnOrder(Path(folder))
 
 
 class Once:
@@ -49,26 +49,23 @@ class Once:
 
 
 class OnOrder:
-    """Whatever the file asks for at the moment."""
+    """Whatever the folder asks for at the moment."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._order = ""
-        self._left = 0
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._left: dict[str, int] = {}
 
     def __call__(self, name: str) -> None:
+        order = self._folder / name
         try:
-            order = self._file.read_text()
+            action, skip = order.read_text().split()
         except FileNotFoundError:
+            self._left.pop(name, None)
             return
-        if order != self._order:
-            self._order, self._left = order, int(order.split()[2])
-        point, action, _ = order.split()
-        if name != point:
-            return
-        if self._left == 0 and _taken(self._file):
+        left = self._left.setdefault(name, int(skip))
+        if left == 0 and _taken(order):
             os.kill(os.getpid(), ACTIONS[action])
-        self._left -= 1
+        self._left[name] = left - 1
 
 
 def _taken(file: Path) -> bool:

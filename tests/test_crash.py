@@ -45,7 +45,7 @@ def started(**environment: str) -> subprocess.Popen[str]:
 
 def test_nothing_happens_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYNCLINE_CRASH_POINT", raising=False)
-    monkeypatch.delenv("SYNCLINE_CRASH_FILE", raising=False)
+    monkeypatch.delenv("SYNCLINE_CRASH_FOLDER", raising=False)
     crash.arm()
     assert crash._reached is None
     crash.crash_point("merge.after_ops")
@@ -57,18 +57,17 @@ def test_a_point_is_passed_as_often_as_asked() -> None:
 
 
 def test_an_order_is_carried_out_once(tmp_path: Path) -> None:
-    order = tmp_path / "order"
-    order.write_text("a kill 2")
+    (tmp_path / "a").write_text("kill 2")
+    (tmp_path / "b").write_text("kill 0")
     for wanted in ((-signal.SIGKILL, ["0", "1", "2"]), (0, ["0", "1", "2"])):
-        out, _ = (process := started(SYNCLINE_CRASH_FILE=str(order))).communicate()
+        out, _ = (process := started(SYNCLINE_CRASH_FOLDER=str(tmp_path))).communicate()
         assert (process.returncode, out.split()) == wanted
-        assert not order.exists()
+        assert [order.name for order in tmp_path.iterdir()] == ["b"]
 
 
 def test_a_process_can_be_frozen_and_goes_on(tmp_path: Path) -> None:
-    order = tmp_path / "order"
-    order.write_text("a stop 0")
-    process = started(SYNCLINE_CRASH_FILE=str(order))
+    (tmp_path / "a").write_text("stop 0")
+    process = started(SYNCLINE_CRASH_FOLDER=str(tmp_path))
     eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
     process.send_signal(signal.SIGCONT)
     out, _ = process.communicate()

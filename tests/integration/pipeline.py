@@ -51,7 +51,8 @@ class Pipeline:
         self.folder = folder
         self.topics = Topics(settings.app)
         self._run: subprocess.Popen[bytes] | None = None
-        self._order = folder / "order"
+        self.orders = folder / "orders"  # of crash points, see connector/crash.py
+        self.orders.mkdir(exist_ok=True)
         self._log = (folder / "run.log").open("ab")
 
     def cli(self, *arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
@@ -78,7 +79,7 @@ class Pipeline:
             [sys.executable, "-m", "topologies.child", str(os.getpid()), "connector"]
             + ["--settings", str(self.settings.path), "run"]
             + (["--only", only] if only else []),
-            env={**os.environ, "SYNCLINE_CRASH_FILE": str(self._order)},
+            env={**os.environ, "SYNCLINE_CRASH_FOLDER": str(self.orders)},
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
@@ -86,10 +87,16 @@ class Pipeline:
 
     def freeze_at(self, point: str) -> None:
         """Whoever gets to this crash point next stops there, until it is sent SIGCONT."""
-        self._order.write_text(f"{point} stop 0")
+        self.order(point, "stop", 0)
 
     def await_frozen(self) -> None:
-        eventually(lambda: not self._order.exists(), what="a process is frozen")
+        eventually(lambda: not any(self.orders.iterdir()), what="a process is frozen")
+
+    def order(self, point: str, action: str, skip: int) -> Path:
+        """Have a crash point kill or stop whoever gets there next, after some passes; the file is gone once it has."""
+        unfinished = self.folder / f"{point}.new"
+        unfinished.write_text(f"{action} {skip}")
+        return unfinished.rename(self.orders / point)
 
     def stop(self) -> int:
         """SIGTERM; the exit code. Fails where it takes longer than 10 s."""

@@ -1,7 +1,7 @@
 """Random scenarios under random disruptions until the time is up, or one run again.
 
-python -m tests.scenarios --minutes 60
-python -m tests.scenarios --seed 17 [--steps change_one×kill_merge,…]
+python -m tests.scenarios --minutes 60 [--seen build/soak.txt]
+python -m tests.scenarios --seed 17 [--steps change_one×kill_merge+broker_killed,…]
 """
 
 from __future__ import annotations
@@ -21,17 +21,38 @@ from typing import Any
 
 from tests import stacks, worlds
 from tests.scenarios.disruptions import DISRUPTIONS
-from tests.scenarios.run import Failed, Step, drawn, parsed, run
+from tests.scenarios.run import Failed, Pair, Step, drawn, pairs, parsed, run
 from tests.scenarios.scripts import SCRIPTS
+
+
+class Ledger:
+    """The pairs seen so far, a line each in a file that several soaks may share; without one they end with the soak."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._here: set[Pair] = set()
+
+    def read(self) -> set[Pair]:
+        if self._file is None or not self._file.exists():
+            return set(self._here)
+        return {Pair(*line.split("×")) for line in self._file.read_text().splitlines()}
+
+    def add(self, met: Sequence[Pair]) -> None:
+        self._here.update(met)
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a") as file:
+                file.write("".join(f"{pair}\n" for pair in met))
 
 
 class Soak:
     """Runs one after another on one stack, and what came of them."""
 
-    def __init__(self, stack: Any) -> None:
+    def __init__(self, stack: Any, ledger: Ledger) -> None:
         self._stack = stack
         self._janitor = worlds.Janitor()
-        self.seen: Counter[Step] = Counter()
+        self._ledger = ledger
+        self.seen: Counter[Pair] = Counter()
         self.runs = self.steps = 0
         self.failures: list[str] = []
 
@@ -51,6 +72,7 @@ class Soak:
         else:
             self.steps += len(steps)
             self.seen.update(met)
+            self._ledger.add(met)
             shutil.rmtree(folder, ignore_errors=True)
         self._janitor.drop(source, self._stack.heal())
 
@@ -59,12 +81,13 @@ class Soak:
         self._janitor.finish()
 
     def summary(self) -> str:
-        scripts = Counter(step.script for step in self.seen.elements())
-        disruptions = Counter(step.disruption for step in self.seen.elements())
+        scripts = Counter(pair.script for pair in self.seen.elements())
+        disruptions = Counter(pair.disruption for pair in self.seen.elements())
+        every, known = set(pairs()), self._ledger.read()
         lines = [
             f"{self.runs} runs, {len(self.failures)} failed",
-            f"{self.steps} steps in those that passed, {self.seen.total()} of them disturbed as meant",
-            f"{len(self.seen)} pairs of scenario × disruption",
+            f"{self.steps} steps in those that passed, {self.seen.total()} disruptions met as meant",
+            f"{len(self.seen)} pairs of scenario × disruption; {len(every & known)} of {len(every)} are known",
             f"scenarios {len(scripts)} of {len(SCRIPTS)}: {_counted(scripts)}",
             f"disruptions {len(disruptions)} of {len(DISRUPTIONS)}: {_counted(disruptions)}",
             f"not seen: {', '.join(sorted(DISRUPTIONS.keys() - disruptions)) or 'none'}",
@@ -84,15 +107,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.scenarios", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=0.0, help="go on until these are over")
     parser.add_argument("--seed", type=int, help="of the first run; default: a random one")
-    parser.add_argument("--steps", type=parsed, help="SCENARIO×DISRUPTION,… instead of those drawn")
+    parser.add_argument("--steps", type=parsed, help="SCENARIO×DISRUPTION+DISRUPTION,… instead of those drawn")
+    parser.add_argument("--seen", type=Path, help="a file of the pairs seen so far, which are drawn last")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)
     until = time.monotonic() + args.minutes * 60
     with stacks.running() as stack:
-        soak = Soak(stack)
+        ledger = Ledger(args.seen)
+        soak = Soak(stack, ledger)
         with suppress(KeyboardInterrupt):
             while soak.runs == 0 or time.monotonic() < until:
-                soak.run(seed, args.steps or drawn(seed, {step.disruption for step in soak.seen}))
+                soak.run(seed, args.steps or drawn(seed, ledger.read()))
                 seed += 1
         soak.finish()
     print(soak.summary())

@@ -1,6 +1,7 @@
 """The disruptions: what happens to workers, servers, source and topics while a script runs.
 
 Each is a context manager: it begins with the block, and is over, though perhaps not recovered from, when it ends.
+Several can come at once, where they do not touch the same.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ SLOWEST = 1000  # rows/s that ten definitions take on a machine with other work
 
 PATIENT = {name: topics.snapshot(0)[name] for name in ("min.compaction.lag.ms", "delete.retention.ms")}
 
+VERBS = {"kill": "kill", "stop": "freeze"}  # by the action of a crash point's order
+
 Apply = Callable[[World, random.Random], AbstractContextManager[None]]
 
 
@@ -46,6 +49,7 @@ class Disruption:
     """`weight`: how often it is drawn. `spares_streams`: main's offsets must not go back meanwhile."""
 
     apply: Apply
+    touches: frozenset[str]
     weight: float = 1.0
     spares_streams: bool = False
 
@@ -95,20 +99,21 @@ def frozen_at(module: str, point: str) -> Apply:
 
     @contextmanager
     def apply(world: World, chance: random.Random) -> Iterator[None]:
+        def asleep() -> list[psutil.Process]:
+            return [worker for worker in world.pipeline.workers(module) if _stopped(worker)]
+
         def wake(over: threading.Event) -> None:
-            while not (sleepers := [w for w in world.pipeline.workers(module) if _stopped(w)]):
-                if over.wait(0.1):
-                    return
-            time.sleep(ASLEEP)
+            while not (sleepers := asleep()) and not over.wait(0.1):
+                pass
+            sleepers = sleepers or asleep()  # one that got there at the very end sleeps as long
+            if sleepers:
+                time.sleep(ASLEEP)
             for sleeper in sleepers:
                 with suppress(psutil.NoSuchProcess):
                     sleeper.send_signal(signal.SIGCONT)
 
-        try:
-            with background(wake), _ordered(world, chance, module, point, "stop"):
-                yield
-        finally:
-            world.pipeline.send(module, signal.SIGCONT)  # one that got there at the very end
+        with background(wake), _ordered(world, chance, module, point, "stop"):
+            yield
 
     return apply
 
@@ -120,18 +125,17 @@ def _ordered(world: World, chance: random.Random, module: str, point: str, actio
     with ExitStack() as stack:
         if point == "stream.after_announcement":
             stack.enter_context(world.writer.quiet())  # main announces where the source is idle
-        unfinished = world.order.with_suffix(".new")
-        unfinished.write_text(f"{point} {action} {chance.randrange(4) if certain else 0}")
-        unfinished.rename(world.order)
+        order = world.pipeline.order(point, action, chance.randrange(4) if certain else 0)
         if point in AT_START.get(module, ()):
             world.pipeline.send(module, signal.SIGKILL)
         try:
             yield
             if certain:
-                eventually(lambda: not world.order.exists(), within=PATIENCE, what=f"somebody gets to {point}")
+                eventually(lambda: not order.exists(), within=PATIENCE, what=f"somebody gets to {point}")
         finally:
-            world.met = not world.order.exists()
-            world.order.unlink(missing_ok=True)
+            if order.exists():
+                world.unmet.add(f"{VERBS[action]}_{point}")
+            order.unlink(missing_ok=True)
 
 
 def _stopped(process: psutil.Process) -> bool:
@@ -415,34 +419,45 @@ def _set_clock(file: Path, seconds: float) -> None:
     unfinished.rename(file)
 
 
+SERVERS = frozenset({"servers"})
+SOURCE = frozenset({"source"})
+EACH_WORKER = frozenset({*WORKERS, *(f"sleep of {module}" for module in WORKERS), *(point for _, point in POINTS)})
+
+
 def _points() -> Iterator[tuple[str, Disruption]]:
     """Each point twice: killed and frozen there. All of them together are drawn as often as all the rest."""
     for module, point in POINTS:
-        yield f"kill_{point}", Disruption(killed_at(module, point), 0.6)
+        touched = frozenset({point, *(SOURCE if point == "stream.after_announcement" else ())})
+        yield f"kill_{point}", Disruption(killed_at(module, point), touched, 0.6)
         if module not in OF_A_COMMAND:  # nobody wakes a command
-            yield f"freeze_{point}", Disruption(frozen_at(module, point), 0.2)
+            yield f"freeze_{point}", Disruption(frozen_at(module, point), touched | {f"sleep of {module}"}, 0.2)
+
+
+def _moments() -> Iterator[tuple[str, Disruption]]:
+    for module in WORKERS:
+        yield f"kill_{module}", Disruption(killed(module), frozenset({module}))
+        yield f"freeze_{module}", Disruption(frozen(module), frozenset({module, f"sleep of {module}"}), 0.5)
 
 
 DISRUPTIONS: dict[str, Disruption] = {
-    "nothing": Disruption(nothing, spares_streams=True),
+    "nothing": Disruption(nothing, EACH_WORKER | SERVERS | SOURCE, spares_streams=True),
     **dict(_points()),
-    **{f"kill_{module}": Disruption(killed(module)) for module in WORKERS},
-    **{f"freeze_{module}": Disruption(frozen(module), 0.5) for module in WORKERS},
-    "zombie_sequence": Disruption(zombie("sequence"), 0.5),
-    "zombie_merge": Disruption(zombie("merge"), 0.5),
-    "disk_full": Disruption(disk_full),
-    "broker_killed": Disruption(server("kafka", "kill", 0.5)),
-    "broker_restarted": Disruption(server("kafka", "end", 0.5)),
-    "connect_killed": Disruption(server("connect", "kill", 0.5), 0.5),
-    "registry_away": Disruption(server("registry", "stop", 8.0)),
-    "task_restarted": Disruption(task_restarted, spares_streams=True),
-    "set_back_inside_a_transaction": Disruption(set_back_inside_a_transaction, spares_streams=True),
-    "large_transaction": Disruption(transaction_of(ROWS), spares_streams=True),
-    "huge_transaction": Disruption(transaction_of(HUGE), 0.1, spares_streams=True),
-    "forced_cleaner": Disruption(cleaner(), spares_streams=True),
-    "tombstones_expired": Disruption(tombstones_expired, spares_streams=True),
-    "partitions_added": Disruption(partitions_added, spares_streams=True),
-    "topic_recreated": Disruption(topic_recreated, 0.5),
-    "key_widened": Disruption(key_widened, spares_streams=True),
-    "clock_jumps": Disruption(clock_jumps, spares_streams=True),
+    **dict(_moments()),
+    "zombie_sequence": Disruption(zombie("sequence"), EACH_WORKER | SERVERS, 0.5),
+    "zombie_merge": Disruption(zombie("merge"), EACH_WORKER | SERVERS, 0.5),
+    "disk_full": Disruption(disk_full, frozenset({"merge", "serve"})),
+    "broker_killed": Disruption(server("kafka", "kill", 0.5), SERVERS),
+    "broker_restarted": Disruption(server("kafka", "end", 0.5), SERVERS),
+    "connect_killed": Disruption(server("connect", "kill", 0.5), SERVERS, 0.5),
+    "registry_away": Disruption(server("registry", "stop", 8.0), SERVERS),
+    "task_restarted": Disruption(task_restarted, SERVERS, spares_streams=True),
+    "set_back_inside_a_transaction": Disruption(set_back_inside_a_transaction, SERVERS | SOURCE, spares_streams=True),
+    "large_transaction": Disruption(transaction_of(ROWS), SOURCE, spares_streams=True),
+    "huge_transaction": Disruption(transaction_of(HUGE), SOURCE | SERVERS, 0.1, spares_streams=True),
+    "forced_cleaner": Disruption(cleaner(), SOURCE, spares_streams=True),
+    "tombstones_expired": Disruption(tombstones_expired, SOURCE | SERVERS, spares_streams=True),
+    "partitions_added": Disruption(partitions_added, SERVERS, spares_streams=True),
+    "topic_recreated": Disruption(topic_recreated, SERVERS | SOURCE, 0.5),
+    "key_widened": Disruption(key_widened, SOURCE, spares_streams=True),
+    "clock_jumps": Disruption(clock_jumps, SOURCE, spares_streams=True),
 }

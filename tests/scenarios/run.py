@@ -1,10 +1,11 @@
-"""A run: scenarios one after another in one world, each under a disruption, then the oracle; all of it by seed."""
+"""A run: scenarios one after another in one world, each under disruptions, then the oracle; all of it by seed."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +16,12 @@ from tests.scenarios.world import World, world
 from tests.worlds import Source
 
 STEPS = 5  # of a drawn run, the first deploy among them
+TOGETHER = 12  # disruptions of a drawn step, at most
 RETAIN = (3600.0, 3600.0, 2.0)  # seconds; the last one makes a way back a replay
 
 
-class Step(NamedTuple):
-    """A scenario and what disturbs it."""
+class Pair(NamedTuple):
+    """A scenario and one of the things that disturbed it."""
 
     script: str
     disruption: str
@@ -28,19 +30,50 @@ class Step(NamedTuple):
         return f"{self.script}×{self.disruption}"
 
 
+class Step(NamedTuple):
+    """A scenario and what disturbs it, all at once."""
+
+    script: str
+    disruptions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.script}×{'+'.join(self.disruptions)}"
+
+
 class Failed(Exception):
     """A step of a run did not end as it must."""
 
 
-def drawn(seed: int, seen: Container[str] = ()) -> tuple[Step, ...]:
-    """The steps of a seed. Disruptions not seen yet come first, so that an hour meets each of them."""
+def drawn(seed: int, seen: Container[Pair] = ()) -> tuple[Step, ...]:
+    """The steps of a seed. Pairs not seen yet come first, so that hours meet each of them."""
     chance = random.Random(seed)
-    unseen = [name for name in DISRUPTIONS if name not in seen]
-    disruptions = chance.sample(unseen, min(STEPS, len(unseen)))
-    names, weights = list(DISRUPTIONS), [d.weight for d in DISRUPTIONS.values()]
-    disruptions += chance.choices(names, weights, k=STEPS - len(disruptions))
-    later = [Step(chance.choice(_fitting(disruption)), disruption) for disruption in disruptions[1:]]
-    return (Step("first_deploy", disruptions[0]), *later)
+    unseen = [pair for pair in pairs() if pair not in seen]
+    later = [script for script in SCRIPTS if script != "first_deploy"]
+    left = [sum(pair.script == script for pair in unseen) + 0.01 for script in later]
+    scripts = ["first_deploy", *chance.choices(later, left, k=STEPS - 1)]
+    return tuple(Step(script, _together(chance, script, seen)) for script in scripts)
+
+
+def _together(chance: random.Random, script: str, seen: Container[Pair]) -> tuple[str, ...]:
+    """Disruptions that fit a scenario and do not touch the same, those not seen with it first."""
+
+    def rank(disruption: str) -> tuple[bool, float]:
+        return Pair(script, disruption) in seen, -(chance.random() ** (1 / DISRUPTIONS[disruption].weight))
+
+    found: list[str] = []
+    touched: frozenset[str] = frozenset()
+    for name in sorted((pair.disruption for pair in pairs() if pair.script == script), key=rank):
+        if len(found) < TOGETHER and not touched & DISRUPTIONS[name].touches:
+            found.append(name)
+            touched |= DISRUPTIONS[name].touches
+    return tuple(found)
+
+
+def pairs() -> Iterator[Pair]:
+    """Every scenario with every disruption that can come to pass in it."""
+    for disruption in DISRUPTIONS:
+        for script in _fitting(disruption):
+            yield Pair(script, disruption)
 
 
 def _fitting(disruption: str) -> list[str]:
@@ -50,23 +83,25 @@ def _fitting(disruption: str) -> list[str]:
         return ["new_table"]
     if any(point in points for points in (*DURING_A_DEPLOY.values(), SELDOM["stream"])):
         return list(REPLAYING)
-    return [script for script in SCRIPTS if script != "first_deploy"]
+    return list(SCRIPTS)
 
 
 def parsed(text: str) -> tuple[Step, ...]:
-    """Steps as a command names them: SCENARIO×DISRUPTION,… (an x will do)."""
-    steps = [Step(*one.replace("×", " ").split()) for one in text.split(",")]
+    """Steps as a command names them: SCENARIO×DISRUPTION+DISRUPTION,…"""
+    halves = [one.partition("×") for one in text.split(",")]
+    steps = tuple(Step(script, tuple(disruptions.split("+"))) for script, _, disruptions in halves)
     for step in steps:
         assert step.script in SCRIPTS, f"no scenario {step.script}: {', '.join(SCRIPTS)}"
-        assert step.disruption in DISRUPTIONS, f"no disruption {step.disruption}: {', '.join(DISRUPTIONS)}"
-    return tuple(steps)
+        for disruption in step.disruptions:
+            assert disruption in DISRUPTIONS, f"no disruption {disruption}: {', '.join(DISRUPTIONS)}"
+    return steps
 
 
 def run(
     source: Source, stack: Any, folder: Path, seed: int, steps: Sequence[Step], *, say: Callable[[str], object] = print
-) -> list[Step]:
-    """Do the steps; those whose disruption came to pass. Raises Failed with the command that does them again."""
-    met = []
+) -> list[Pair]:
+    """Do the steps; the pairs that came to pass. Raises Failed with the command that does them again."""
+    met: list[Pair] = []
     again = f"python -m tests.scenarios --seed {seed} --steps {','.join(map(str, steps))}"
     step: Step | str = "start"
     try:
@@ -76,10 +111,10 @@ def run(
                 _disturb(made, step, random.Random(f"{seed}.{number}"))
                 done = time.monotonic()
                 made.check()
-                if made.met:
-                    met.append(step)
+                met += [Pair(step.script, name) for name in step.disruptions if name not in made.unmet]
                 judged = time.monotonic() - done
-                say(f"  {step}{'' if made.met else ' (not met)'}: {done - began:.1f} s, judged in {judged:.1f} s")
+                unmet = f" (not met: {', '.join(sorted(made.unmet))})" if made.unmet else ""
+                say(f"  {step}{unmet}: {done - began:.1f} s, judged in {judged:.1f} s")
             made.check_replica()
     except Exception as error:
         raise Failed(f"{step}: {error}\nagain: {again}") from error
@@ -87,9 +122,11 @@ def run(
 
 
 def _disturb(made: World, step: Step, chance: random.Random) -> None:
-    disruption = DISRUPTIONS[step.disruption]
+    disruptions = [DISRUPTIONS[name] for name in step.disruptions]
     made.begin()
-    with disruption.apply(made, chance):
+    with ExitStack() as stack:
+        for disruption in disruptions:
+            stack.enter_context(disruption.apply(made, chance))
         SCRIPTS[step.script](made, chance)
-    if not disruption.spares_streams:
+    if not all(disruption.spares_streams for disruption in disruptions):
         made.offsets.forget()

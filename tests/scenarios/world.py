@@ -54,11 +54,10 @@ class World:
         self.stack = stack
         self.settings = _retaining(source.settings, retain)
         self.folder = folder
-        self.order = folder / "order"  # of crash points, see connector/crash.py
         self.clock = folder / "clock"  # seconds that the clock is off, see clock/sitecustomize.py
         self.pipeline = Pipeline(self.settings, folder)
         self.now: Config = ()
-        self.met = True  # the disruption under way has come to pass
+        self.unmet: set[str] = set()  # disruptions of this step that did not come to pass
         self.patience = PATIENCE
         self.edition = 1
         self._asked: dict[str, tuple[Config, int]] = {}
@@ -160,7 +159,7 @@ class World:
 
     def begin(self) -> None:
         """Remember what a step must not touch."""
-        self.met = True
+        self.unmet = set()
         self.patience = PATIENCE
         self._since = self.logs.checkpoints()[-1]["number"] if self.now else 0
 
@@ -360,7 +359,7 @@ def world(source: Source, stack: Any, folder: Path, seed: int, *, retain: float)
     """A world in which all workers run, while the block does."""
     made = World(source, stack, folder, seed, retain=retain)
     environment = {
-        "SYNCLINE_CRASH_FILE": str(made.order),
+        "SYNCLINE_CRASH_FOLDER": str(made.pipeline.orders),
         "SCENARIO_CLOCK": str(made.clock),
         "PYTHONPATH": str(Path(__file__).parent / "clock"),
     }

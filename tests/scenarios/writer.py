@@ -16,7 +16,7 @@ class ScenarioWriter(Writer):
 
     def __init__(self, dsn: str, seed: int, *, per_second: float) -> None:
         super().__init__(dsn, seed, per_second=per_second)
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # who has it quiet may still commit something alone
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ from rocksdict import Rdict, WriteBatch
 from connector.oplog.ops import Op, signed
 from connector.oplog.wire import wire_text
 from connector.position import OPS_PER_COMMIT
-from connector.store.rocks import Cursor, after, check_intact, open_free_store, write
+from connector.store.rocks import Cursor, after, check_intact, close, open_free_store, write
 
 FORMAT = 2
 KEY = struct.Struct(">cI")  # kind of entry, version
@@ -209,7 +209,7 @@ class BucketStore:
         check_intact(self._db)
 
     def close(self) -> None:
-        self._db.close()
+        close(self._db)
 
 
 def _op_key(version: int, bucket: str, op_id: int) -> bytes:

@@ -10,7 +10,7 @@ from rocksdict import WriteBatch
 
 from connector.oplog.compare import Print, mark, row_key
 from connector.oplog.ops import Op
-from connector.store.rocks import Cursor, open_store, write
+from connector.store.rocks import Cursor, close, open_store, write
 
 VERSION = struct.Struct(">I")
 OFFSET = struct.Struct(">Q")
@@ -42,7 +42,7 @@ class FoldedRows:
             yield key[VERSION.size :], Print(value[: -OFFSET.size], OFFSET.unpack(value[-OFFSET.size :])[0])
 
     def close(self) -> None:
-        self._db.close()
+        close(self._db)
 
 
 def _key(version: int, op: Op) -> bytes:

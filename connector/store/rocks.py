@@ -16,7 +16,14 @@ CACHE_BYTES = 64 * 1024 * 1024
 PORTION = 500  # pairs read at a stretch
 DAMAGED = "DAMAGED"  # a file in the folder of a store that could not be read
 WRITE_BUFFER_BYTES = 32 * 1024 * 1024
-_OF_THE_MACHINE = ("No space left", "Disk quota", "Too many open files", "Permission denied", "Read-only file system")
+_OF_THE_MACHINE = (
+    "No space left",
+    "Disk quota",
+    "File too large",
+    "Too many open files",
+    "Permission denied",
+    "Read-only file system",
+)
 
 
 class Taken(Unavailable):
@@ -48,14 +55,14 @@ def _emptied(folder: Path) -> Rdict:
     return Rdict(str(folder), _options())
 
 
-def damaged(db: Rdict, error: Exception) -> Unavailable:
+def damaged(path: str, error: Exception) -> Unavailable:
     """What to raise where a store could not be read or written: it is made anew when it is opened again, unless it is
     the machine that failed."""
     if any(reason in str(error) for reason in _OF_THE_MACHINE):
-        return Unavailable(f"store cannot be used: {error}", where=db.path())
+        return Unavailable(f"store cannot be used: {error}", where=path)
     with suppress(OSError):
-        (Path(db.path()) / DAMAGED).touch()
-    return Unavailable(f"store is damaged: {error}", where=db.path(), hint="it is made anew at the next start")
+        (Path(path) / DAMAGED).touch()
+    return Unavailable(f"store is damaged: {error}", where=path, hint="it is made anew at the next start")
 
 
 def write(db: Rdict, batch: WriteBatch) -> None:
@@ -63,7 +70,16 @@ def write(db: Rdict, batch: WriteBatch) -> None:
     try:
         db.write(batch)
     except Exception as error:
-        raise damaged(db, error) from error
+        raise damaged(db.path(), error) from error
+
+
+def close(db: Rdict) -> None:
+    """Raises Unavailable where the store could not write what it still had."""
+    path = db.path()
+    try:
+        db.close()
+    except Exception as error:
+        raise damaged(path, error) from error
 
 
 def check_intact(db: Rdict) -> None:
@@ -146,7 +162,7 @@ class Cursor:
         try:
             self._at.status()
         except Exception as error:
-            raise damaged(self._db, error) from error
+            raise damaged(self._db.path(), error) from error
 
 
 def after(prefix: bytes) -> bytes:

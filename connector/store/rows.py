@@ -14,7 +14,7 @@ from rocksdict import WriteBatch
 
 from connector.merge.rows import Entry, RowKey
 from connector.oplog.ops import Op
-from connector.store.rocks import Cursor, after, damaged, open_free_store, write
+from connector.store.rocks import Cursor, after, close, damaged, open_free_store, write
 
 FORMAT = 1
 ROW = struct.Struct(">cI")
@@ -111,13 +111,13 @@ class RowState:
         self.applied = Applied()
 
     def close(self) -> None:
-        self._db.close()
+        close(self._db)
 
     def _get(self, keys: list[str | int | float | bytes | bool]) -> list[bytes | None]:
         try:
             return cast(list[bytes | None], self._db.get(keys)) if keys else []
         except Exception as error:
-            raise damaged(self._db, error) from error
+            raise damaged(self._db.path(), error) from error
 
     def _read_applied(self) -> Applied:
         (value,) = self._get([META])

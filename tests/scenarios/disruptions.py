@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,7 @@ PATIENT = {name: topics.snapshot(0)[name] for name in ("min.compaction.lag.ms", 
 
 VERBS = {"kill": "kill", "stop": "freeze"}  # by the action of a crash point's order
 
+Ends = Mapping[tuple[str, int], int]  # by topic and partition
 Apply = Callable[[World, random.Random], AbstractContextManager[None]]
 
 
@@ -151,13 +152,17 @@ def killed(module: str) -> Apply:
     def apply(world: World, chance: random.Random) -> Iterator[None]:
         pauses = [chance.uniform(0.1, 3.0) for _ in range(chance.randrange(1, 4))]
 
+        victims: list[int] = []
+
         def kill(over: threading.Event) -> None:
             for pause in pauses:
                 over.wait(pause)
-                world.pipeline.send(module, signal.SIGKILL)
+                victims.append(world.pipeline.send(module, signal.SIGKILL))
 
         with background(kill):
             yield
+        if not any(victims):
+            world.unmet.add(f"kill_{module}")
 
     return apply
 
@@ -166,10 +171,11 @@ def frozen(module: str) -> Apply:
     @contextmanager
     def apply(world: World, chance: random.Random) -> Iterator[None]:
         pause = chance.uniform(0.1, 3.0)
+        sleepers: list[psutil.Process] = []
 
         def freeze(over: threading.Event) -> None:
             over.wait(pause)
-            sleepers = world.pipeline.workers(module)
+            sleepers.extend(world.pipeline.workers(module))
             for number in (signal.SIGSTOP, signal.SIGCONT):
                 for sleeper in sleepers:
                     with suppress(psutil.NoSuchProcess):
@@ -179,6 +185,8 @@ def frozen(module: str) -> Apply:
 
         with background(freeze):
             yield
+        if not sleepers:
+            world.unmet.add(f"freeze_{module}")
 
     return apply
 
@@ -297,10 +305,12 @@ def set_back_inside_a_transaction(world: World, chance: random.Random) -> Iterat
     with background(watch):
         world.writer.alone(_large(chance, ROWS // 3), _large(chance, ROWS // 3))
         yield
-    inside = [place for place in places if "transaction_id" in place] or places
+    inside = [place for place in places if "transaction_id" in place]
     if inside:
         set_back(world.source, chance.choice(inside))
         _connector_runs(world)
+    else:
+        world.unmet.add("set_back_inside_a_transaction")
 
 
 def _large(chance: random.Random, rows: int) -> str:
@@ -327,7 +337,7 @@ def transaction_of(rows: int) -> Apply:
 # -- topics and source -----------------------------------------------------------------------------------------------
 
 
-def cleaner(**config: str) -> Apply:
+def cleaner(name: str, **config: str) -> Apply:
     """The log cleaner takes from the snapshot topics what it may, as soon as it can."""
     eager = {
         "delete.retention.ms": PATIENT["delete.retention.ms"],
@@ -338,9 +348,12 @@ def cleaner(**config: str) -> Apply:
 
     @contextmanager
     def apply(world: World, chance: random.Random) -> Iterator[None]:
+        ends, before = _snapshot_records(world)
         _configure(world, eager, AlterConfigOpType.SET)
         try:
             yield
+            if _snapshot_records(world, ends)[1] == before:
+                world.unmet.add(name)
         finally:
             _configure(world, eager, AlterConfigOpType.DELETE)
             _configure(world, PATIENT, AlterConfigOpType.SET)
@@ -352,19 +365,40 @@ def cleaner(**config: str) -> Apply:
 def tombstones_expired(world: World, chance: random.Random) -> Iterator[None]:
     """Deletes of long ago are gone from the snapshot topics when a replay begins."""
     world.writer.alone("DELETE FROM todos WHERE id % 3 = 0")
-    with cleaner(**{"delete.retention.ms": "0"})(world, chance):
+    with cleaner("tombstones_expired", **{"delete.retention.ms": "0"})(world, chance):
         time.sleep(5.0)  # the cleaner's pace; how far it comes is the input
     yield
 
 
 def _configure(world: World, config: dict[str, str], how: AlterConfigOpType) -> None:
     admin = kafka.admin(world.settings)
-    prefix = f"{world.settings.app}.snapshot."
-    names = [name for name in admin.list_topics(timeout=20).topics if name.startswith(prefix)]
+    names = _snapshot_topics(world)
     entries = [ConfigEntry(name, value, incremental_operation=how) for name, value in config.items()]
     resources = [ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries) for topic in names]
     for done in admin.incremental_alter_configs(resources).values():
         done.result(20)
+
+
+def _snapshot_topics(world: World) -> dict[str, int]:
+    """Their partitions."""
+    topics_now = kafka.admin(world.settings).list_topics(timeout=20).topics
+    prefix = f"{world.settings.app}.snapshot."
+    return {name: len(topic.partitions) for name, topic in topics_now.items() if name.startswith(prefix)}
+
+
+def _snapshot_records(world: World, ends: Ends | None = None) -> tuple[Ends, int]:
+    """How many records the snapshot topics have below these ends, or below those of now."""
+    reader = kafka.consumer(world.settings)
+    try:
+        places = [(name, number) for name, count in _snapshot_topics(world).items() for number in range(count)]
+        known = ends if ends is not None else {place: kafka.watermarks(reader, *place)[1] for place in places}
+        return known, sum(
+            1
+            for (name, number), end in known.items()
+            for _ in kafka.read_range(reader, name, number, kafka.watermarks(reader, name, number)[0], end)
+        )
+    finally:
+        reader.close()
 
 
 @contextmanager
@@ -384,18 +418,21 @@ def topic_recreated(world: World, chance: random.Random) -> Iterator[None]:
     """Of a table that no definition reads: it alone is stopped."""
     topic = f"{world.settings.topic_prefix}.public.side"
     admin = kafka.admin(world.settings)
-    if world.now:
-        with world.writer.quiet():
-            world.rows_are_those_of_the_source()
-            admin.delete_topics([topic])[topic].result(60)
-            eventually(lambda: not kafka.topic_exists(world.settings, topic), what="the topic is gone")
-            world.ask("init", enough=lambda catalog: False)
+    with world.writer.quiet():
+        world.rows_are_those_of_the_source()
+        admin.delete_topics([topic])[topic].result(60)
+        eventually(lambda: not kafka.topic_exists(world.settings, topic), what="the topic is gone")
+        world.ask("init", enough=lambda catalog: False)
     yield
 
 
 @contextmanager
 def key_widened(world: World, chance: random.Random) -> Iterator[None]:
-    world.source.sql(f"ALTER TABLE mark_{chance.choice('abc')} ALTER COLUMN id TYPE bigint")
+    table = f"mark_{chance.choice('abc')}"
+    ((now,),) = world.source.sql(
+        "SELECT data_type FROM information_schema.columns WHERE (table_name, column_name) = (%s, 'id')", table
+    )
+    world.source.sql(f"ALTER TABLE {table} ALTER COLUMN id TYPE {'int' if now == 'bigint' else 'bigint'}")
     yield
 
 
@@ -454,7 +491,7 @@ DISRUPTIONS: dict[str, Disruption] = {
     "set_back_inside_a_transaction": Disruption(set_back_inside_a_transaction, SERVERS | SOURCE, spares_streams=True),
     "large_transaction": Disruption(transaction_of(ROWS), SOURCE, spares_streams=True),
     "huge_transaction": Disruption(transaction_of(HUGE), SOURCE | SERVERS, 0.1, spares_streams=True),
-    "forced_cleaner": Disruption(cleaner(), SOURCE, spares_streams=True),
+    "forced_cleaner": Disruption(cleaner("forced_cleaner"), SOURCE, spares_streams=True),
     "tombstones_expired": Disruption(tombstones_expired, SOURCE | SERVERS, spares_streams=True),
     "partitions_added": Disruption(partitions_added, SERVERS, spares_streams=True),
     "topic_recreated": Disruption(topic_recreated, SERVERS | SOURCE, 0.5),

@@ -83,6 +83,8 @@ def _fitting(disruption: str) -> list[str]:
         return ["new_table"]
     if any(point in points for points in (*DURING_A_DEPLOY.values(), SELDOM["stream"])):
         return list(REPLAYING)
+    if disruption == "topic_recreated":  # its oracle needs the rows of before
+        return [script for script in SCRIPTS if script != "first_deploy"]
     return list(SCRIPTS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import threading
 from collections.abc import Iterator
@@ -229,6 +230,23 @@ def test_a_machine_that_has_no_room_costs_no_store(tmp_path: Path, monkeypatch: 
         patched.setattr(rocks, "Rdict", full)
         with pytest.raises(Unavailable, match="No space left"):
             BucketStore(tmp_path / "buckets")
+    again = BucketStore(tmp_path / "buckets")
+    assert again.exposed.commit == 1
+    again.close()
+
+
+def test_a_file_that_may_not_grow_costs_no_store(tmp_path: Path) -> None:
+    store = BucketStore(tmp_path / "buckets")
+    store.expose(Exposed("log", 1, 1, {1: 1}))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(Unavailable, match="File too large"):
+            store.add([put_of(2, n, f"{n}", "x" * 1000) for n in range(1000)], KINDS)
+        with pytest.raises(Unavailable, match="File too large"):
+            store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     again = BucketStore(tmp_path / "buckets")
     assert again.exposed.commit == 1
     again.close()

@@ -44,12 +44,18 @@ def _element(name: bytes, value: Any) -> bytes:
     return kind + name + content
 
 
+def text(value: str) -> bytes:
+    """A text's content."""
+    written = value.encode()
+    return _INT32.pack(len(written) + 1) + written + b"\0"
+
+
 def _text(value: str) -> tuple[bytes, bytes]:
-    text = value.encode()
-    return b"\x02", _INT32.pack(len(text) + 1) + text + b"\0"
+    return b"\x02", text(value)
 
 
-def _whole(value: int) -> tuple[bytes, bytes]:
+def whole(value: int) -> tuple[bytes, bytes]:
+    """A number's kind and content."""
     return (b"\x10", _INT32.pack(value)) if -(2**31) <= value < 2**31 else (b"\x12", _INT64.pack(value))
 
 
@@ -59,7 +65,7 @@ def _list(values: Iterable[Any]) -> tuple[bytes, bytes]:
 
 _ENCODERS: Mapping[type, Callable[[Any], tuple[bytes, bytes]]] = {
     str: _text,
-    int: _whole,
+    int: whole,
     bool: lambda value: (b"\x08", b"\1" if value else b"\0"),
     type(None): lambda value: (b"\x0a", b""),
     float: lambda value: (b"\x01", _DOUBLE.pack(value)),

@@ -15,6 +15,7 @@ from connector.store.buckets import Portion
 from connector.sync import bson
 
 Line = Mapping[str, Any]
+_DATA = b',"data":'  # stands once in an op: within a text quotes are escaped
 
 
 class Ops(NamedTuple):
@@ -48,10 +49,8 @@ def _json_ops_with_objects(ops: Ops) -> bytes:
 
 
 def _with_object(text: bytes) -> bytes:
-    op = orjson.loads(text)
-    if op.get("data") is None:
-        return text
-    return orjson.dumps({**op, "data": orjson.Fragment(op["data"])})
+    head, mark, rest = text.partition(_DATA)  # within a text its quotes are escaped, so it stands there once
+    return b'%b,"data":%b}' % (head, orjson.loads(rest[:-1]).encode()) if mark and rest != b"null}" else text
 
 
 def _joined(ops: Ops, texts: list[bytes]) -> bytes:
@@ -65,8 +64,26 @@ def _joined(ops: Ops, texts: list[bytes]) -> bytes:
     )
 
 
+def _bson_op(op: dict[str, Any]) -> bytes:
+    """`bson.document` of an op, spelled out: a client's first download is made of these."""
+    if op.get("data") is None:
+        return bson.document(op)
+    op_id, kind, object_type, object_id, checksum, subkey, row = op.values()
+    fields = (
+        bson.text(op_id),
+        bson.text(kind),
+        bson.text(object_type),
+        bson.text(object_id),
+        bson.field("checksum", *bson.whole(checksum)),
+        bson.text(subkey),
+        bson.text(row),
+    )
+    content = b"\x02op_id\0%b\x02op\0%b\x02object_type\0%b\x02object_id\0%b%b\x02subkey\0%b\x02data\0%b" % fields
+    return bson.framed((content,))
+
+
 def _bson_ops(ops: Ops) -> bytes:
-    content = bson.documents(bson.document(orjson.loads(text)) for text in ops.portion.texts)
+    content = bson.documents(_bson_op(orjson.loads(text)) for text in ops.portion.texts)
     before = bson.document({"bucket": ops.bucket, "after": str(ops.after), "has_more": ops.portion.more})
     behind = bson.document({"next_after": str(ops.portion.last)})
     inner = bson.framed((before[4:-1], bson.field("data", b"\x04", content), behind[4:-1]))

@@ -71,6 +71,22 @@ def test_bson_as_the_reference_writes_it() -> None:
     assert (ours[:12], ours[16 : len(recorded)]) == (recorded[:12], recorded[16:])
 
 
+@given(st.text(), st.text(), st.integers(0, 2**32 - 1), st.text(), st.none() | st.text())
+def test_an_op_in_bson_is_the_op(kind: str, name: str, checksum: int, subkey: str, row: str | None) -> None:
+    fields = {"op_id": "7", "op": "PUT", "object_type": kind, "object_id": name}
+    op = {**fields, "checksum": checksum, "subkey": subkey, "data": row}
+    (read,) = decoded(BSON.ops(Ops("b", 0, Portion([orjson.dumps(op)], 7, False))))["data"]["data"]
+    assert (read, list(read)) == (op, list(op))
+
+
+@given(st.text(), st.dictionaries(st.text(), st.text() | st.integers(-(2**53), 2**53)))
+def test_a_row_as_an_object_is_the_row(subkey: str, row: dict[str, Any]) -> None:
+    written = orjson.dumps(orjson.dumps(row).decode())
+    text = (PUT % written).replace(b'"k"', orjson.dumps(subkey), 1)
+    (read,) = orjson.loads(NDJSON_OBJECTS.ops(Ops("b", 0, Portion([text], 7, False))))["data"]["data"]
+    assert (read["data"], read["subkey"]) == (row, subkey)
+
+
 @pytest.mark.parametrize("form", [NDJSON, BSON])
 def test_ops_are_one_data_line(form: Format) -> None:
     data = orjson.dumps(orjson.dumps(ROW).decode())

@@ -169,8 +169,11 @@ class BucketStore:
         for version in self._held - exposed.offsets.keys():
             for kind in (OPS, LOOKUPS, TOTALS):
                 batch.delete_range(KEY.pack(kind, version), KEY.pack(kind, version + 1))
+        cleared: dict[tuple[int, str], int] = {}
         for op in self._rewrites:
-            self._rewrite(batch, cursor, op)
+            self._rewrite(batch, cursor, op, cleared)
+        for lookup in self._lookups:
+            _forget(batch, cursor, _lookup_prefix(*lookup), exposed.op_id)
         for (version, bucket), delta in self._deltas.items():
             if version in exposed.offsets:
                 key = KEY.pack(TOTALS, version) + bucket.encode()
@@ -183,16 +186,21 @@ class BucketStore:
         self._begin()
         return changed
 
-    def _rewrite(self, batch: WriteBatch, cursor: Cursor, op: Op) -> None:
-        """MOVE takes the place of one op, CLEAR of all up to its own."""
+    def _rewrite(self, batch: WriteBatch, cursor: Cursor, op: Op, cleared: dict[tuple[int, str], int]) -> None:
+        """MOVE takes the place of one op, CLEAR of all up to its own. `cleared`: up to where CLEARs of this batch,
+        which the cursor does not see, have done so."""
         version, bucket = op["version"], op["bucket"]
         if op["op"] == "CLEAR":
-            end = _op_key(version, bucket, op["op_id"] + 1)
-            gone = [key for key, _ in cursor.items(_op_key(version, bucket, 0), end)]
+            before = cleared.get((version, bucket))
+            start = _op_key(version, bucket, 0 if before is None else before + 1)
+            gone = [key for key, _ in cursor.items(start, _op_key(version, bucket, op["op_id"] + 1))]
+            if before is not None:
+                gone.append(_op_key(version, bucket, before))
             for key in gone:
                 batch.delete(key)
             delta = self._deltas.setdefault((version, bucket), [0, 0, 0, 0])
             delta[1] += 1 - len(gone)
+            cleared[version, bucket] = op["op_id"]
         batch.put(_op_key(version, bucket, op["op_id"]), wire_text(op))
 
     def empty(self) -> None:
@@ -210,6 +218,17 @@ class BucketStore:
 
     def close(self) -> None:
         close(self._db)
+
+
+def _forget(batch: WriteBatch, cursor: Cursor, prefix: bytes, op_id: int) -> None:
+    """Of what each row gave under a lookup only what is exposed at `op_id` stays: views of before do not see it go."""
+    older = b""
+    for key, _ in cursor.items(prefix, after(prefix)):
+        if OP_ID.unpack(key[-OP_ID.size :])[0] > op_id:
+            continue
+        if older[: -OP_ID.size] == key[: -OP_ID.size]:
+            batch.delete(older)
+        older = key
 
 
 def _op_key(version: int, bucket: str, op_id: int) -> bytes:

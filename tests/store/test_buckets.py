@@ -17,7 +17,7 @@ from connector.oplog.fold import fold
 from connector.oplog.ops import Op, clear, move, put, remove
 from connector.position import op_id
 from connector.store import rocks
-from connector.store.buckets import BucketStore, Changed, Exposed, View
+from connector.store.buckets import KEY, LOOKUPS, BucketStore, Changed, Exposed, View
 from tests.builders import out, source_key
 
 KINDS = {1: "bucket", 2: "index"}
@@ -107,6 +107,39 @@ def test_compaction_is_applied_with_the_checkpoint(store: BucketStore) -> None:
     store.expose(exposed(3))
     assert [o["op"] for o in ops(store.view(), "[]")] == ["CLEAR", "PUT", "PUT"]
     assert store.view().sums(1, "[]") == before
+
+
+def test_several_clears_of_a_bucket_in_one_checkpoint(tmp_path: Path) -> None:
+    """A node that fills an empty store gets them all at once."""
+    written = [put_of(n, 0, "a", str(n), added=n == 1) for n in range(1, 8)]
+    clears = [clear(written[n], 5, written[n + 1]["op_id"]) for n in (2, 3, 5)]
+    at_once, one_by_one = BucketStore(tmp_path / "one"), BucketStore(tmp_path / "other")
+    at_once.add([*written, *clears], KINDS)
+    at_once.expose(exposed(11))
+    for number, op in enumerate([*written, *clears], 1):
+        one_by_one.add([op], KINDS)
+        one_by_one.expose(exposed(number))
+    one_by_one.expose(exposed(11))
+    views = at_once.view(), one_by_one.view()
+    assert [o["op"] for o in ops(views[0], "[]")] == ["CLEAR", "PUT"]
+    assert ops(views[0], "[]") == ops(views[1], "[]")
+    assert [view.sums(1, "[]").ops for view in views] == [2, 2]
+    del views
+    at_once.close()
+    one_by_one.close()
+
+
+def test_what_a_row_gave_before_is_forgotten(store: BucketStore) -> None:
+    """A lookup that changes all the time stays as quick as it was; who looks at the past still sees it."""
+    for commit in range(1, 100):
+        store.add([{**put_of(commit, 0, "a", f"[{commit}]", bucket='["u1"]'), "version": 2}], KINDS)
+        store.expose(exposed(commit, 1, 2))
+        if commit == 50:
+            past = store.view()
+    assert list(past.lookup(2, '["u1"]')) == ["[50]"]
+    now = store.view()
+    assert list(now.lookup(2, '["u1"]')) == ["[99]"]
+    assert len(list(now._cursor.items(KEY.pack(LOOKUPS, 2), KEY.pack(LOOKUPS, 3)))) == 1
 
 
 def test_lookups_give_each_rows_newest_outputs(store: BucketStore) -> None:

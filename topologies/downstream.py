@@ -84,10 +84,10 @@ class Downstream:
         if view is None or served is None:
             return None
         self._view = view
-        line = self._seat.session.advance(
-            view, served, touched, self._acknowledged(view.exposed.position), asked_anew=asked_anew
-        )
-        self._hub.watch(self._seat)
+        session, answer = self._seat.session, self._seat.session.answer
+        line = session.advance(view, served, touched, self._acknowledged(view.exposed.position), asked_anew=asked_anew)
+        if session.answer is not answer:
+            self._hub.watch(self._seat)
         if line is not None:
             self._hub.moves += 1
             self._seat.behind_since = self._seat.behind_since or self._clock()
@@ -102,6 +102,7 @@ class Downstream:
             if isinstance(each, Ops):
                 await self._send(self._form.ops(each))
                 self._seat.sent_ops += len(each.portion.texts)
+                await asyncio.sleep(0)  # a socket that takes everything would keep all others waiting
             else:
                 await self._send(self._form.line(each))
             self._hub.moves += 1
@@ -111,6 +112,7 @@ class Downstream:
                 return
 
     async def _wait(self) -> None:
+        self._view = None  # it holds files and memory of the store, which clients that wait need not
         with suppress(TimeoutError):
             await asyncio.wait_for(self._seat.woken.wait(), max(0.0, self._beat - self._clock()))
 

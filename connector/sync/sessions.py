@@ -27,7 +27,7 @@ class Session:
     def __init__(self, request: StreamRequest, claims: Mapping[str, Any]) -> None:
         self._connection = Connection(claims, request.parameters, request.subscriptions, request.include_defaults)
         self._positions = dict(request.buckets)
-        self._answer: Answer | None = None
+        self.answer: Answer | None = None  # the client's buckets and what they rest on; another one is another object
         self._served: Served | None = None
         self._by_place: dict[Place, str] = {}
         self._sums: dict[str, Sums] = {}
@@ -48,7 +48,7 @@ class Session:
     @property
     def buckets(self) -> Mapping[str, Wanted]:
         """The client's buckets as it was last told of them."""
-        return self._answer.buckets if self._answer is not None else {}
+        return self.answer.buckets if self.answer is not None else {}
 
     @property
     def left(self) -> int:
@@ -58,7 +58,7 @@ class Session:
     @property
     def lookups(self) -> frozenset[Place]:
         """The lookups that the client's buckets rest on."""
-        return self._answer.lookups if self._answer is not None else frozenset()
+        return self.answer.lookups if self.answer is not None else frozenset()
 
     def advance(
         self, view: View, served: Served, touched: Iterable[Place], acknowledged: int | None, *, asked_anew: bool
@@ -68,17 +68,17 @@ class Session:
         `touched` are the buckets that have changed since the last call, `asked_anew` that lookups have.
         `acknowledged` is the client's newest write checkpoint there, if it is still known. Raises RequestRefused.
         """
-        first = self._answer is None
+        first = self.answer is None
         if first or asked_anew or served is not self._served:
-            self._answer, self._served = served.answer(self._connection, view), served
-            self._number(self._answer.streams)
-            self._by_place = {one.place: name for name, one in self._answer.buckets.items()}
+            self.answer, self._served = served.answer(self._connection, view), served
+            self._number(self.answer.streams)
+            self._by_place = {one.place: name for name, one in self.answer.buckets.items()}
             known = self._sums
             self._sums = {
                 name: known[name] if name in known else view.sums(*one.place)
-                for name, one in self._answer.buckets.items()
+                for name, one in self.answer.buckets.items()
             }
-            looked = list(self._answer.buckets)
+            looked = list(self.answer.buckets)
         else:
             looked = []
         for name in [self._by_place[place] for place in touched if place in self._by_place]:
@@ -123,10 +123,10 @@ class Session:
 
     def _line(self, looked: Iterable[str], op_id: int, acknowledged: int | None, *, first: bool) -> Line | None:
         """`looked`: the buckets that may be told of in another way than before."""
-        assert self._answer is not None
-        items = {name: self._item(name, self._answer.buckets[name]) for name in looked}
+        assert self.answer is not None
+        items = {name: self._item(name, self.answer.buckets[name]) for name in looked}
         updated = {name: item for name, item in items.items() if self._told.get(name) != item}
-        removed = [name for name in self._told if name not in self._answer.buckets]
+        removed = [name for name in self._told if name not in self.answer.buckets]
         if not (first or updated or removed or acknowledged != self._acknowledged):
             return None
         for name in removed:
@@ -141,7 +141,7 @@ class Session:
         if acknowledged is not None:
             head["write_checkpoint"] = str(acknowledged)
         if first:
-            streams = [_described(one) for one in self._answer.streams]
+            streams = [_described(one) for one in self.answer.streams]
             return {"checkpoint": {**head, "buckets": list(updated.values()), "streams": streams}}
         return {"checkpoint_diff": {**head, "removed_buckets": removed, "updated_buckets": list(updated.values())}}
 

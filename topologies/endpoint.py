@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -124,11 +125,15 @@ class Endpoint:
     async def _stream(self, request: Request) -> Response:
         token = await self._token(request)
         asked = stream_request(await _body(request))
-        if len(self.hub.seats) >= MAX_CLIENTS:
-            raise too_many("PSYNC_S2304", "Maximum active concurrent connections limit has been reached")
+        self._check_room()
         session = Session(asked, token.claims)
         await self._wait_until_ready(session)
+        self._check_room()  # others have come meanwhile
         return _StreamResponse(self, token, asked, session)
+
+    def _check_room(self) -> None:
+        if len(self.hub.seats) >= MAX_CLIENTS:
+            raise too_many("PSYNC_S2304", "Maximum active concurrent connections limit has been reached")
 
     async def _wait_until_ready(self, session: Session) -> None:
         """A checkpoint at or past the client's, and a deployment to serve (rule V3)."""
@@ -140,7 +145,7 @@ class Endpoint:
                 return
             await self.hub.moved(left)
             if self.hub.closing:
-                raise unavailable("PSYNC_S2003", "This node is stopping; try again")
+                raise _stopping()
 
     def _reaches(self, session: Session) -> bool:
         return self.hub.view is not None and self.hub.view.exposed.op_id >= session.newest_position
@@ -148,7 +153,10 @@ class Endpoint:
     async def _give_up(self) -> None:
         """A client that is ahead of all there is comes from another life of this app: its buckets fail their checksums
         and are downloaded again. One that is ahead of this node only must wait."""
-        if not await self._caught_up():
+        caught_up = await self._caught_up()
+        if self.hub.closing:
+            raise _stopping()
+        if not caught_up:
             raise unavailable("PSYNC_S2003", "This node is behind; try again")
         if not self.ready:
             raise Refused(500, "PSYNC_S2302", "No sync config available", "ServiceError")
@@ -159,13 +167,13 @@ class _StreamResponse(Response):
 
     def __init__(self, endpoint: Endpoint, token: Token, asked: StreamRequest, session: Session) -> None:
         super().__init__()
-        self._endpoint, self._token, self._asked = endpoint, token, asked
+        self._endpoint, self._expires_at, self._raw = endpoint, token.expires_at, asked.raw_data
         self._hub = endpoint.hub
         self._seat = Seat(session, Client(token.user_id, asked.client_id), time.time())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Request(scope).headers
-        form = format_for(headers.get("accept", ""), raw_data=self._asked.raw_data)
+        form = format_for(headers.get("accept", ""), raw_data=self._raw)
         encoding = encoding_for(headers.get("accept-encoding", ""))
         encode = encoder(encoding)
 
@@ -178,7 +186,7 @@ class _StreamResponse(Response):
             form=form,
             write=write,
             acknowledged=lambda position: self._endpoint.acknowledged(self._seat.client, position),
-            expires_at=self._token.expires_at,
+            expires_at=self._expires_at,
             clock=time.time,
         )
         self._hub.sit(self._seat)
@@ -199,16 +207,24 @@ class _StreamResponse(Response):
             self._hub.leave(self._seat)
 
     async def _renew(self) -> None:
-        """A client that waits for a write checkpoint that has got lost gets another (decision 51)."""
-        await asyncio.sleep(RENEW_AFTER)
-        with suppress(Refused):
-            await self._endpoint.emitter.renew(self._seat.client)
+        """A client that waits for a write checkpoint that has got lost gets another (decision 51): of many that came
+        at once not all in one moment, and later where the source database is away or busy."""
+        renewed = False
+        while not renewed:
+            await asyncio.sleep(RENEW_AFTER * random.uniform(1.0, 3.0))
+            with suppress(Refused):
+                await self._endpoint.emitter.renew(self._seat.client)
+                renewed = True
 
     async def _leave(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._seat.gone = True
         self._seat.wake()
+
+
+def _stopping() -> Refused:
+    return unavailable("PSYNC_S2003", "This node is stopping; try again")
 
 
 def _first_line(stream: Downstream) -> Line:

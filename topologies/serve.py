@@ -15,6 +15,8 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from confluent_kafka import KafkaException
+
 from connector import settings as settings_file
 from connector.crash import arm
 from connector.errors import SynclineError
@@ -100,7 +102,7 @@ class CaughtUp:
     def _has_newest(self) -> bool:
         try:
             commit = read_commit(self._settings)
-        except SynclineError:
+        except (SynclineError, KafkaException):
             return False  # nobody knows
         return commit is None or commit["number"] <= self._replica.store.exposed.commit
 
@@ -108,8 +110,9 @@ class CaughtUp:
 def listener(address: str) -> socket.socket:
     """A socket that listens there. Raises SynclineError where that is not possible."""
     host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), int(port)), backlog=BACKLOG)
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
     except OSError as error:
         raise SynclineError(
             f"clients cannot be served there: {error.strerror}", where=address, hint="change `listen` in syncline.yaml"
@@ -122,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", metavar="FILE")
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells whole URLs, which may hold a secret
     sys.setswitchinterval(SWITCH)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a client takes one

@@ -22,6 +22,7 @@ from connector.errors import RequestRefused
 from connector.values import SqliteValue, parameters_text
 
 MAX_COMBINATIONS = 100_000  # of lookups' rows, for one querier and one request
+MAX_BUCKETS = 1_000  # of one connection
 
 Lookup = Callable[[str, str], Sequence[Mapping[str, SqliteValue]]]  # index label, key → rows of outputs
 Text = Callable[[Environment], str | None]
@@ -71,6 +72,8 @@ class Querier:
                 continue
             single = tuple(key[0] for key in texts if len(key) == 1)
             counts[single] += count
+            if len(agreed) > MAX_BUCKETS:
+                break  # one too many is refused, whatever else there is
             if all(key.count(key[0]) == len(key) for key in texts):
                 agreed.setdefault(single, set()).add(tuple(key[0] for key in texts))
         found: Counter[str] = Counter()

@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple
 
 from connector.definitions.evaluate import ROW_ERRORS
 from connector.definitions.model import Definition, Options, Request, SyncConfig
-from connector.definitions.queriers import Lookup, Querier, compile_querier
+from connector.definitions.queriers import MAX_BUCKETS, Lookup, Querier, compile_querier
 from connector.errors import BadConfig, RequestRefused
 from connector.values import SqliteValue
 
-MAX_BUCKETS = 1_000  # of one connection
 MAX_ROWS = 1_000  # of lookups, of one connection
+MAX_LOOKUPS = 5_000  # of one connection: what a client's own parameters may ask, 30 µs each
 
 Reason = int | Literal["default"]  # the number of a subscription of the request, or by default
 
@@ -137,6 +137,11 @@ class _Rows:
 
     def __call__(self, index: str, key: str) -> Sequence[Mapping[str, SqliteValue]]:
         if (index, key) not in self.known:
+            if len(self.known) >= MAX_LOOKUPS:
+                raise RequestRefused(
+                    f"more than {MAX_LOOKUPS:,} lookups for one client, the last of them of {index}",
+                    hint="let the client's parameters name fewer values",
+                )
             rows = self.known[index, key] = self._lookup(index, key)
             self._left -= len(rows)
             if self._left < 0:

@@ -105,7 +105,8 @@ class PublishedKeys:
             keys = published_keys(orjson.loads(await self._fetched()))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             self._known = replace(self._known, failed=True)
-            log.error("keys of clients' tokens cannot be read from %s: %s", self._url, error or type(error).__name__)
+            where = self._url.partition("?")[0]  # the rest may be a secret
+            log.error("keys of clients' tokens cannot be read from %s: %s", where, error or type(error).__name__)
         else:
             self._known = replace(self._known, keys=keys, read=now, failed=False)
         finally:

@@ -13,6 +13,7 @@ from connector.sync.refusals import Refused, invalid
 
 MAX_BODY = 4 * 1024 * 1024  # bytes
 MAX_SUBSCRIPTIONS = 1_000
+MAX_HELD = 10_000  # buckets that a client has: ten times as many as it can get
 MAX_CLIENT_ID = 1_000  # characters
 MAX_OP_ID = 2**63 - 1
 MAX_PRIORITY = 2**31 - 1
@@ -63,8 +64,11 @@ def stream_request(body: bytes) -> StreamRequest:
     asked = streams.get("subscriptions", [])
     if len(asked) > MAX_SUBSCRIPTIONS:
         raise _wrong("/streams/subscriptions", f"must NOT have more than {MAX_SUBSCRIPTIONS} items")
+    held = given.get("buckets", [])
+    if len(held) > MAX_HELD:
+        raise _wrong("/buckets", f"must NOT have more than {MAX_HELD} items")
     return StreamRequest(
-        {each["name"]: int(each["after"]) for each in given.get("buckets", [])},
+        {each["name"]: int(each["after"]) for each in held},
         given.get("raw_data", False),
         given.get("parameters", {}),
         given.get("client_id"),

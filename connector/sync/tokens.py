@@ -21,6 +21,7 @@ from connector.values import real_text
 
 TOLERANCE = 60  # seconds that clocks may differ
 MAX_LIFETIME = 86_400  # seconds from iat to exp
+LATEST = 2**53  # seconds since 1970: what JavaScript counts to
 MAX_LENGTH = 16_384  # characters of a token
 
 _HEADER = re.compile(r"(?:Token|Bearer) (\S+)")
@@ -155,7 +156,7 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def _is_time(value: Any) -> bool:
-    return type(value) in (int, float)
+    return type(value) in (int, float) and abs(value) <= LATEST
 
 
 def _text(sub: Any) -> str:

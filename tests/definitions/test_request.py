@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from connector.definitions import Definition, Options
 from connector.definitions.queriers import MAX_COMBINATIONS
-from connector.definitions.request import MAX_BUCKETS, MAX_ROWS, Answer, Connection, Queriers, Subscription
+from connector.definitions.request import MAX_BUCKETS, MAX_LOOKUPS, MAX_ROWS, Answer, Connection, Queriers, Subscription
 from connector.definitions.stored import loaded, stored
 from connector.errors import BadConfig, RequestRefused
 from tests.definitions.plans import querier
@@ -221,7 +221,9 @@ def test_independent_lookups_do_not_multiply() -> None:
     assert (bucket.name, set(bucket.reasons), len(bucket.reasons)) == ('b["u1"]', {"default"}, MAX_ROWS)
 
 
-@pytest.mark.parametrize(("count", "refused"), [(MAX_BUCKETS, False), (MAX_BUCKETS + 1, True)])
+@pytest.mark.parametrize(
+    ("count", "refused"), [(MAX_BUCKETS, False), (MAX_BUCKETS + 1, True), (50 * MAX_BUCKETS, True)]
+)
 def test_too_many_buckets_are_refused_by_name(count: int, refused: bool) -> None:
     many = stream("many", querier([["value", 0]], functions=[["json_each", parameter("ids")]]))
     wanted = [Subscription("many", {"ids": list(range(count))})]
@@ -237,6 +239,28 @@ def test_too_many_rows_are_refused_by_name() -> None:
     assert ask(one, rows={("members#1", "[]"): [{}] * MAX_ROWS}).buckets
     with pytest.raises(RequestRefused, match=r"more than 1,000 parameter rows .* members#1"):
         ask(one, rows={("members#1", "[]"): [{}] * (MAX_ROWS + 1)})
+
+
+def test_too_many_lookups_are_refused_before_they_are_asked() -> None:
+    """A client may name any values, none of which finds a row."""
+    asked: Counter[str] = Counter()
+
+    def lookup(index: str, key: str) -> list[dict[str, Any]]:
+        asked[index] += 1
+        return []
+
+    named = querier(
+        [output(0)], lookups=[{"index": "i", "inputs": [["value", 0]]}], functions=[["json_each", parameter("ids")]]
+    )
+    queriers = Queriers([stream("s", named)], Options())
+    for count in (MAX_LOOKUPS, MAX_LOOKUPS + 1):
+        wanted = [Subscription("s", {"ids": list(range(count))})]
+        if count <= MAX_LOOKUPS:
+            assert len(queriers.answer(Connection({}, subscriptions=wanted), lookup).lookups) == count
+            continue
+        with pytest.raises(RequestRefused, match="more than 5,000 lookups"):
+            queriers.answer(Connection({}, subscriptions=wanted), lookup)
+    assert asked["i"] == 2 * MAX_LOOKUPS
 
 
 def test_too_many_combinations_are_refused() -> None:

@@ -269,6 +269,15 @@ def test_a_client_that_is_ahead_waits_and_is_told_to_come_again(node: Node, monk
         lines.until("checkpoint_complete")
 
 
+def test_who_waits_for_a_newer_checkpoint_is_told_of_the_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node stops just when it has found out that there is none."""
+    monkeypatch.setattr(endpoint, "PATIENCE", 0.0)
+
+    monkeypatch.setattr(Node, "caught_up", property(lambda _: node.hub.close() or True), raising=False)
+    refused = node.post({"buckets": [{"name": "1#lists", "after": str(op_id(50, 0))}]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "PSYNC_S2003")
+
+
 def test_a_node_without_deployment_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint, "PATIENCE", 0.1)
     desk = Desk(tmp_path)

@@ -30,6 +30,7 @@ from connector.sync.requests import CheckpointRequest, StreamRequest, checkpoint
         ),
         ([], ": type must be object"),
         ({"client_id": "c" * 1_001}, "/client_id must NOT have more than 1000 characters"),
+        ({"buckets": [{"name": "b", "after": "1"}] * 10_001}, "/buckets must NOT have more than 10000 items"),
         ({"buckets": [{"name": "b", "after": "x"}]}, "/buckets/0/after: must be the decimal number of an op"),
         ({"buckets": [{"name": "b", "after": "-1"}]}, "/buckets/0/after: must be the decimal number of an op"),
     ],

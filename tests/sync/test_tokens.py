@@ -175,6 +175,7 @@ def test_what_is_not(changed: dict[str, Any], code: str) -> None:
         b'{"sub":1,"iat":1,"exp":NaN,"aud":"app"}',
         b'{"sub":1,"iat":1e400,"exp":1e400,"aud":"app"}',
         b'{"sub":1,"iat":null,"exp":null,"aud":"app"}',
+        b'{"sub":1,"iat":1e300,"exp":1e300,"aud":"app"}',
     ],
 )
 def test_content_that_is_no_object_of_claims(content: bytes) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from connector.sync.refusals import Refused
+from connector.sync.refusals import Refused, too_many
 
 MAX_HEAD = 64 * 1024  # bytes of a request before its body
 PATIENCE = 20.0  # seconds for a request to begin
+MOST = 11_000  # connections, also of clients that are not let in (yet)
+OWN_FILES = 1_000  # that the store and the broker's client may have open
 UNREAD = 60  # seconds that a client may read nothing, or be away without a word
 
 _LAST_ANSWER = (
@@ -27,6 +30,12 @@ def bounded(listener: socket.socket) -> socket.socket:
     return listener
 
 
+def most_connections() -> int:
+    """As many as leave the store its files: without them the whole node would end."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MOST, max(files - OWN_FILES, files // 2))
+
+
 class Connection(HttpToolsProtocol):
     """What is not HTTP gets an answer in JSON; who says nothing is not waited for."""
 
@@ -38,6 +47,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait()
+        if len(self.connections) > most_connections():
+            self._refuse(too_many("PSYNC_S2304", "Maximum active concurrent connections limit has been reached"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -49,6 +49,7 @@ class Replica:
         self._buffers: dict[int, deque[Message]] = {}
         self.newest = 0  # number of the newest checkpoint known
         self.caught_up = False  # no newer commit is known than the store has
+        self._under_way: Commit | None = None  # whose ops are being laid down
         self._done = 0  # number of the newest commit whose ops are in the store
         self._reached = False  # no newer commit is known than that
 
@@ -58,36 +59,48 @@ class Replica:
             self._told(self.store.view(), Changed(frozenset(), frozenset()))
 
     def step(self) -> None:
-        """Take the newest commit's ops as far as they have come; expose it when all are there.
+        """Take some of the newest commit's ops, as far as they have come; expose it when all are there.
 
         Raises Unavailable where a server is away, or the store is damaged.
         """
         self.store.check()
-        commit = self._commits.newest(WAIT if self._reached else 0.0)
-        self.caught_up = commit is None or commit["number"] <= self.store.exposed.commit
-        self._reached = commit is None or commit["number"] <= max(self._done, self.store.exposed.commit)
-        if commit is None or self._reached:
+        commit, self._under_way = self._under_way or self._newer(), None
+        if commit is None:
             return
-        if commit["exposed"]:
-            self.newest = commit["number"]
         catalog = self._catalog(commit["catalog"])
         if catalog is None:
             return  # the commit came first; the catalog follows at once
         ends = {v["version"]: v["oplog_offset"] for v in commit["versions"]}
         self._follow(ends)
-        kinds = {v["version"]: v["kind"] for v in catalog["versions"]}
-        while any(self._next[version] < end for version, end in ends.items()):
-            if ops := list(self._ready(ends)):
-                self.store.add(ops, kinds)
-                crash_point("replica.after_ops")
-            elif not self._read():
-                return  # a newer commit may have come meanwhile
+        if any(self._next[version] < end for version, end in ends.items()):
+            if self._lay_down(ends, {v["version"]: v["kind"] for v in catalog["versions"]}):
+                self._under_way = commit
+            return
         self._done = commit["number"]
         if commit["exposed"]:
             crash_point("replica.before_expose")
             changed = self.store.expose(Exposed(self._log, commit["number"], commit["position"], ends, catalog))
             self._told(self.store.view(), changed)
             crash_point("replica.after_expose")
+
+    def _newer(self) -> Commit | None:
+        """The newest commit, where its ops are not in the store yet."""
+        commit = self._commits.newest(WAIT if self._reached else 0.0)
+        self.caught_up = commit is None or commit["number"] <= self.store.exposed.commit
+        self._reached = commit is None or commit["number"] <= max(self._done, self.store.exposed.commit)
+        if commit is None or self._reached:
+            return None
+        if commit["exposed"]:
+            self.newest = commit["number"]
+        return commit
+
+    def _lay_down(self, ends: dict[int, int], kinds: dict[int, str]) -> bool:
+        """The commit's ops that have come, or wait a moment for some; False: none came, and a newer commit may have."""
+        if ops := list(self._ready(ends)):
+            self.store.add(ops, kinds)
+            crash_point("replica.after_ops")
+            return True
+        return self._read()
 
     def close(self) -> None:
         for reader in (self._commits, self._catalogs, self._reader):

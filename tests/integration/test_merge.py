@@ -298,11 +298,16 @@ def test_killed_between_chunks_then_compacted_a_fresh_replica_is_equal(world: Me
     replica = Replica(world.settings)
     commit = world.wait_position(main.position)
 
+    steps = 0
+
     def caught_up() -> bool:
+        nonlocal steps
         replica.step()
+        steps += 1
         return replica.store.exposed.commit >= commit["number"]
 
     world.wait(caught_up, "a fresh replica at the checkpoint")
+    assert steps > 2, "a node that fills its store looks in between whether it is to end"
     view = replica.store.view()
     for name, bucket in world.folded([version]).of_version(version).items():
         assert view.sums(version, name) == (bucket.checksum, bucket.count, len(bucket.rows), bucket.last_op)

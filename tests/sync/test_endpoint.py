@@ -364,6 +364,24 @@ def everything(connection: socket.socket) -> bytes:
     return found
 
 
+def test_connections_are_bounded_also_of_who_is_not_let_in(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes a file, and the store needs some."""
+    monkeypatch.setattr(connection, "MOST", 3)
+    silent = [connected(node) for _ in range(3)]
+    with connected(node) as one_too_many:
+        assert everything(one_too_many).startswith(b"HTTP/1.1 429")
+    silent.pop().close()
+    eventually(lambda: httpx.get(f"{node.url}/probes/liveness").status_code == 200)
+    for one in silent:
+        one.close()
+
+
+def test_the_store_keeps_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    for files, most in ((1_000_000, 11_000), (4_096, 3_096), (1_024, 512)):
+        monkeypatch.setattr(connection.resource, "getrlimit", lambda _, files=files: (files, files))
+        assert connection.most_connections() == most
+
+
 @pytest.mark.parametrize(
     ("sent", "told"),
     [

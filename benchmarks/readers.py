@@ -1,8 +1,9 @@
 """Plain readers of the sync stream, in a process of their own: they keep nothing, and tell of complete checkpoints.
 
-Reads one JSON object, {"url", "tokens": […], "body": {…}}, from stdin, and at the next line opens a stream per token.
-Prints a line per complete checkpoint, {"reader": number, "at": seconds of the machine's monotonic clock, "bytes":
-received in all}.
+Reads one JSON object, {"url", "tokens": […], "body": {…}, "bson": whether, "discard": bytes}, from stdin, and at the
+next line opens a stream per token. Prints a line per complete checkpoint, {"reader": number, "at": seconds of the
+machine's monotonic clock, "bytes": received in all}. The first `discard` bytes of a stream are taken from the socket
+without being copied: readers of nodes are other machines, and cost this one nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-COMPLETE = b'{"checkpoint_complete"'
+COMPLETE = {False: b'{"checkpoint_complete"', True: b"\x03checkpoint_complete\0"}
+ACCEPT = {False: b"application/x-ndjson", True: b"application/vnd.powersync.bson-stream"}
 AT_ONCE = 1 << 20
+_UNUSED = bytearray(AT_ONCE)
 
 
 def raise_open_files() -> None:
@@ -33,8 +36,18 @@ def raise_open_files() -> None:
 class Readers:
     """Readers of one node, until the block ends. `opened` is when they asked, after `go`."""
 
-    def __init__(self, url: str, tokens: Sequence[str], body: Mapping[str, Any]) -> None:
-        self._order = json.dumps({"url": url, "tokens": list(tokens), "body": {"raw_data": True, **body}})
+    def __init__(
+        self, url: str, tokens: Sequence[str], body: Mapping[str, Any], *, bson: bool = False, discard: int = 0
+    ) -> None:
+        self._order = json.dumps(
+            {
+                "url": url,
+                "tokens": list(tokens),
+                "body": {"raw_data": True, **body},
+                "bson": bson,
+                "discard": discard,
+            }
+        )
         self._count = len(tokens)
         self.opened = 0.0
         self.complete: dict[int, list[tuple[float, int]]] = {number: [] for number in range(self._count)}
@@ -85,6 +98,7 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
     address = urlsplit(order["url"])
     body = json.dumps(order["body"]).encode()
+    accept, complete = ACCEPT[order["bson"]], COMPLETE[order["bson"]]
     selector = selectors.DefaultSelector()
     print("ready", flush=True)
     sys.stdin.readline()
@@ -93,26 +107,44 @@ def main() -> None:
         connection = socket.create_connection((address.hostname or "", address.port or 80))
         connection.sendall(
             b"POST /sync/stream HTTP/1.1\r\nhost: node\r\nauthorization: Token %b\r\ncontent-type: application/json\r\n"
-            b"content-length: %d\r\n\r\n%b" % (token.encode(), len(body), body)
+            b"accept: %b\r\ncontent-length: %d\r\n\r\n%b" % (token.encode(), accept, len(body), body)
         )
-        selector.register(connection, selectors.EVENT_READ, [number, 0, b""])
+        selector.register(connection, selectors.EVENT_READ, Stream(number, connection, complete, order["discard"]))
         _read(selector, 0)
     while True:
         _read(selector, None)
 
 
+class Stream:
+    """One connection, and what it has had."""
+
+    def __init__(self, number: int, connection: socket.socket, complete: bytes, discard: int) -> None:
+        self._number, self._connection, self._complete, self._discard = number, connection, complete, discard
+        self._received, self._tail = 0, b""
+
+    def read(self) -> None:
+        """Take what has come."""
+        if self._received < self._discard:
+            most = min(AT_ONCE, self._discard - self._received)
+            size = self._connection.recv_into(_UNUSED, most, socket.MSG_TRUNC)
+            chunk = b""
+        else:
+            chunk = self._connection.recv(AT_ONCE)
+            size = len(chunk)
+        if not size:
+            sys.exit(f"reader {self._number}: the stream has ended: {self._tail!r}")
+        self._received += size
+        self._tail = (self._tail + chunk)[-len(chunk) - len(self._complete) :]
+        if self._complete in self._tail:
+            told = {"reader": self._number, "at": time.monotonic(), "bytes": self._received}
+            print(json.dumps(told), flush=True)
+            self._tail = b""
+        self._tail = self._tail[-len(self._complete) + 1 :]
+
+
 def _read(selector: selectors.BaseSelector, timeout: float | None) -> None:
     for key, _ in selector.select(timeout):
-        received = key.fileobj.recv(AT_ONCE)  # type: ignore[union-attr]
-        if not received:
-            sys.exit(f"reader {key.data[0]}: the stream has ended: {key.data[2]!r}")
-        key.data[1] += len(received)
-        key.data[2] = (key.data[2] + received)[-len(received) - len(COMPLETE) :]
-        if COMPLETE in key.data[2]:
-            at = time.monotonic()
-            print(json.dumps({"reader": key.data[0], "at": at, "bytes": key.data[1]}), flush=True)
-            key.data[2] = b""
-        key.data[2] = key.data[2][-len(COMPLETE) + 1 :]
+        key.data.read()
 
 
 if __name__ == "__main__":

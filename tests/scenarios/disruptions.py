@@ -491,7 +491,7 @@ DISRUPTIONS: dict[str, Disruption] = {
     "set_back_inside_a_transaction": Disruption(set_back_inside_a_transaction, SERVERS | SOURCE, spares_streams=True),
     "large_transaction": Disruption(transaction_of(ROWS), SOURCE, spares_streams=True),
     "huge_transaction": Disruption(transaction_of(HUGE), SOURCE | SERVERS, 0.1, spares_streams=True),
-    "forced_cleaner": Disruption(cleaner("forced_cleaner"), SOURCE, spares_streams=True),
+    "forced_cleaner": Disruption(cleaner("forced_cleaner"), SOURCE | SERVERS, spares_streams=True),
     "tombstones_expired": Disruption(tombstones_expired, SOURCE | SERVERS, spares_streams=True),
     "partitions_added": Disruption(partitions_added, SERVERS, spares_streams=True),
     "topic_recreated": Disruption(topic_recreated, SERVERS | SOURCE, 0.5),

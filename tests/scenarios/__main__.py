@@ -67,13 +67,14 @@ class Soak:
                 met = run(source, self._stack, folder, seed, steps, say=_say)
         except Failed as failure:
             (folder / "traceback.txt").write_text(traceback.format_exc())
+            met = failure.met
             self.failures.append(f"{failure}\nlogs: {folder}")
             print(f"FAILED {failure}\nlogs: {folder}", flush=True)
         else:
             self.steps += len(steps)
-            self.seen.update(met)
-            self._ledger.add(met)
             shutil.rmtree(folder, ignore_errors=True)
+        self.seen.update(met)
+        self._ledger.add(met)
         self._janitor.drop(source, self._stack.heal())
 
     def finish(self) -> None:

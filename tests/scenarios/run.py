@@ -41,7 +41,11 @@ class Step(NamedTuple):
 
 
 class Failed(Exception):
-    """A step of a run did not end as it must."""
+    """A step of a run did not end as it must; `met` are the pairs of those before it, which did."""
+
+    def __init__(self, told: str, met: Sequence[Pair]) -> None:
+        super().__init__(told)
+        self.met = met
 
 
 def drawn(seed: int, seen: Container[Pair] = ()) -> tuple[Step, ...]:
@@ -119,7 +123,7 @@ def run(
                 say(f"  {step}{unmet}: {done - began:.1f} s, judged in {judged:.1f} s")
             made.check_replica()
     except Exception as error:
-        raise Failed(f"{step}: {error}\nagain: {again}") from error
+        raise Failed(f"{step}: {error}\nagain: {again}", met) from error
     return met
 
 

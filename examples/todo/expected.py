@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from psycopg.sql import SQL, Composed, Identifier
 
 from connector.cli.sync_config import check_file
 from connector.definitions.dataset import Dataset, evaluated
-from connector.definitions.request import Connection
+from connector.definitions.request import Connection, Subscription
 from connector.values import Row
 
 Held = set[tuple[str, str, str]]  # (table, id, JSON text)
@@ -36,9 +37,10 @@ def dataset(source: psycopg.Connection[Any], config: Path) -> Dataset:
     return evaluated(checked, {f"public.{table}": _rows(source, select) for table, select in _selects(source).items()})
 
 
-def held(rows: Dataset, token: dict[str, Any]) -> Held:
-    """What a client with this token is to hold."""
-    return {(row.output.type, row.output.id, row.output.data) for row in rows.visible(rows.answer(Connection(token)))}
+def held(rows: Dataset, token: dict[str, Any], subscriptions: Sequence[Subscription] = ()) -> Held:
+    """What a client with this token, subscribed to these, is to hold."""
+    answer = rows.answer(Connection(token, subscriptions=subscriptions))
+    return {(row.output.type, row.output.id, row.output.data) for row in rows.visible(answer)}
 
 
 def _selects(source: psycopg.Connection[Any]) -> dict[str, Composed]:

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from connector.definitions.dataset import Dataset
+from connector.definitions.request import Subscription
 from examples.todo import expected
 from examples.todo.backend import Backend
 from examples.todo.client.sdk import Client
@@ -67,9 +68,9 @@ def under(source: Any, config: Path) -> Dataset:
         return expected.dataset(connection, config)
 
 
-def settled(app: Client, rows: Dataset, user: int) -> expected.Held:
+def settled(app: Client, rows: Dataset, user: int, *subscriptions: Subscription) -> expected.Held:
     """The client's SQLite comes to equal what this user is to hold; that."""
-    wanted = expected.held(rows, {"sub": user_id(user)})
+    wanted = expected.held(rows, {"sub": user_id(user)}, subscriptions)
     eventually(lambda: app.held() == wanted, within=60, what="the client holds what it is to hold")
     shown = [(table, row_id, row) for table, kept in app.rows().items() for row_id, row in kept.items()]
     assert {(table, row_id) for table, row_id, _ in shown} == {(table, row_id) for table, row_id, _ in wanted}
@@ -135,6 +136,59 @@ def test_a_changed_definition_is_all_that_is_downloaded_again(
     for user, app in apps.items():
         settled(app, first, user)
         assert app.received()["requests"] == 1
+
+
+STREAMS = """
+config:
+  edition: 2
+streams:
+  my_lists:
+    auto_subscribe: true
+    priority: 1
+    query: SELECT id, owner_id, name FROM lists WHERE owner_id = auth.user_id()
+  list:
+    query: >-
+      SELECT id, list_id, title, done FROM todos WHERE list_id = subscription.parameter('list')
+      AND list_id IN (SELECT id FROM lists WHERE owner_id = auth.user_id())
+"""
+MORE_STREAMS = (
+    STREAMS.replace("title, done", "title, done, notes")
+    + """\
+  tags:
+    query: SELECT id, name FROM tags
+"""
+)
+
+
+def test_streams_that_a_client_subscribes_to(
+    source: Any, pipeline: Pipeline, open_client: Open, tmp_path: Path
+) -> None:
+    """Also one that a later deploy brings, in the same connection; write checkpoints in the SDK's other way."""
+    first, second = tmp_path / "streams.yaml", tmp_path / "more.yaml"
+    first.write_text(STREAMS)
+    second.write_text(MORE_STREAMS)
+    pipeline.ok("deploy", str(first))
+    one, other = (Subscription("list", {"list": name}) for name in (list_of(source, 2), list_of(source, 3)))
+    with Backend(source.settings.postgres) as backend:
+        app = open_client(2, upload_url=backend.url, checkpoint_mode="requests")
+        app.first_sync()
+        settled(app, under(source, first), 2)
+        for asked in (one, other):  # the other one's is somebody else's list
+            app.subscribe(asked.stream, **asked.parameters)
+        held = settled(app, under(source, first), 2, one, other)
+        assert {table for table, _, _ in held} == {"lists", "todos"}
+
+        mine = str(uuid4())
+        write = "INSERT INTO todos (id, list_id, created_by, title, done) VALUES (?, ?, ?, 'mine', 1)"
+        app.execute(write, mine, list_of(source, 2), user_id(2))
+        eventually(lambda: downloaded(app, mine), within=60, what="the local write came back")
+        settled(app, under(source, first), 2, one, other)
+
+        pipeline.ok("deploy", str(second))
+        settled(app, under(source, second), 2, one, other)
+        app.subscribe("tags")
+        held = settled(app, under(source, second), 2, one, other, Subscription("tags"))
+        assert {table for table, _, _ in held} == {"lists", "todos", "tags"}
 
 
 def definition(bucket: str) -> str:

@@ -11,7 +11,7 @@ from connector.cli.sync_config import read_text, source_tables
 from connector.definitions import SyncConfig, check
 from connector.definitions.patterns import expanded
 from connector.deploy.diff import diff
-from connector.deploy.generation import followed
+from connector.deploy.generation import followed, is_active
 from connector.deploy.known import adoptable, deployed, pending_deploys, retained
 from connector.deploy.misnamed import warnings
 from connector.deploy.plan import LONGEST_REPLAY, Plan, make_plan, replayed_tables
@@ -60,13 +60,12 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
         print(f"warning: {warning}", file=sys.stderr)
     codec = codec or codec_of(settings)
     seen = observe(settings, codec)
-    active = seen.catalog.active
     superseded = max((d.generation for d in pending_deploys(seen.catalog)), default=0)
     counted = {v["version"]: (v["buckets"], v["rows"]) for v in seen.commit["versions"]} if seen.commit else {}
     active_parts, pending = deployed(seen.catalog), adoptable(seen.catalog)
     kept = retained(seen.catalog, seen.standing)
     changes = diff(active_parts, file.config, pending=pending, retained=kept)
-    same = followed(seen.catalog, file.config, changes)
+    pending_same = followed(seen.catalog, file.config, changes)
     patterns = replayed_tables(changes)
     needed = {pattern for one in file.config.definitions for part in one.parts for pattern in part.tables}
     known = seen.progress["state"]["tables"] if seen.progress is not None else {}
@@ -78,9 +77,9 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
         pending=pending,
         retained=kept,
         supersedes=superseded,
-        follows=same.generation if same is not None else 0,
+        follows=pending_same.generation if pending_same is not None else 0,
         base=seen.catalog.generation,
-        same_text=active is not None and active.config == file.text,
+        same=is_active(seen.catalog, file.config, changes),
         sizes=table_sizes(settings, expanded(patterns, known)) if patterns else {},
         counts=counted,
         reads=reads(settings, needed, complete),

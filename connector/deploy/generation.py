@@ -43,7 +43,7 @@ def begun(
     new = _newcomer(catalog, config, changes)
     if (same := _followed(catalog, config, new)) is not None:
         return Decision("unchanged", "the pending deployment has all of it", same.generation, catalog)
-    if active is not None and not new.overlays and _same(active.definitions, new.definitions):
+    if active is not None and _has_all(active, new):
         if not pending_deploys(catalog):
             return Decision("unchanged", "the active deployment has all of it", active.generation, catalog)
         return Decision("accepted", "", active.generation, _in_place_of(catalog, active.generation, frozenset()))
@@ -58,6 +58,15 @@ def begun(
 def followed(catalog: Catalog, config: SyncConfig, changes: Iterable[PartChange]) -> Deployment | None:
     """The pending deploy that has all of it already: another of the same is answered with it."""
     return _followed(catalog, config, _newcomer(catalog, config, changes))
+
+
+def is_active(catalog: Catalog, config: SyncConfig, changes: Iterable[PartChange]) -> bool:
+    """The active deployment has all of it already, whatever its text was: a deploy of it is answered `unchanged`."""
+    return catalog.active is not None and _has_all(catalog.active, _newcomer(catalog, config, changes))
+
+
+def _has_all(active: Deployment, new: Newcomer) -> bool:
+    return not new.overlays and _same(active.definitions, new.definitions)
 
 
 def _followed(catalog: Catalog, config: SyncConfig, new: Newcomer) -> Deployment | None:

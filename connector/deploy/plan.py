@@ -71,7 +71,7 @@ class Plan:
     replays: tuple[TableSize, ...]
     downloads: tuple[Download, ...]
     rate: Rate
-    same_text: bool
+    same: bool  # the active deployment has all of it
     supersedes: int = 0
     follows: int = 0
     max_rate: int = 0  # rows/s; 0: no limit
@@ -81,9 +81,8 @@ class Plan:
 
     @property
     def nothing_to_do(self) -> bool:
-        """True where the config's text is deployed already and no other one is on its way."""
-        kept = all(change.kind == "unchanged" for change in self.changes)
-        return self.same_text and not (self.supersedes or self.follows) and kept and not self.captures
+        """True where all of it is deployed already, by whatever text, and no other deploy is on its way."""
+        return self.same and not (self.supersedes or self.follows or self.captures)
 
     @property
     def captures(self) -> list[str]:
@@ -174,7 +173,7 @@ def make_plan(
     *,
     active: Sequence[Deployed],
     base: int,
-    same_text: bool,
+    same: bool,
     sizes: Mapping[str, TableSize],
     counts: Mapping[int, tuple[int, int]],
     pending: Sequence[Deployed] = (),
@@ -201,7 +200,7 @@ def make_plan(
         replays=tuple(sizes.get(table, TableSize(table, 0, 0)) for table in tables),
         downloads=downloads,
         rate=rate.limited(max_rate),
-        same_text=same_text,
+        same=same,
         supersedes=supersedes if supersedes != follows else 0,
         follows=follows,
         max_rate=max_rate,

@@ -24,7 +24,7 @@ SIZES = {name: TableSize(name, rows, rows * 100) for name, rows in {"public.list
 
 def plan(before: dict[str, Any], after: dict[str, Any], **fields: Any) -> Plan:
     known = deployed(config(**before)) if before else []
-    given: dict[str, Any] = {"base": int(bool(before)), "same_text": before == after, "sizes": SIZES, "counts": {}}
+    given: dict[str, Any] = {"base": int(bool(before)), "same": before == after, "sizes": SIZES, "counts": {}}
     return make_plan(config(**after), active=known, **given | fields)
 
 
@@ -67,7 +67,7 @@ def test_the_connected_clients_that_download_again_are_those_that_have_what_is_r
 def test_clients_of_a_definition_that_comes_back_are_those_that_have_what_it_takes_the_place_of() -> None:
     before, after = config(lists=NOTES), config(lists=LISTS)
     kept = [replace(one, version=7) for one in deployed(after)]
-    given: dict[str, Any] = {"base": 2, "same_text": False, "sizes": SIZES, "counts": {7: (3, 9)}, "retained": kept}
+    given: dict[str, Any] = {"base": 2, "same": False, "sizes": SIZES, "counts": {7: (3, 9)}, "retained": kept}
     clients = Connected(
         [{"clients": 5, "holdings": [{"versions": [1], "clients": 4}, {"versions": [7], "clients": 1}]}]
     )

@@ -201,11 +201,15 @@ def test_a_deploy_adopts_what_the_pending_one_replays(source: Any, pipeline: Pip
 
 
 def test_same_config_again_writes_nothing(source: Any, pipeline: Pipeline) -> None:
-    """Law 1: comments and whitespace are no change."""
+    """Law 1: comments and whitespace are no change, and `plan` says so before and after."""
     pipeline.deploy(CONFIG)
     before = versions(pipeline)
     ends = pipeline.checkpoints()[-1]["versions"]
-    pipeline.deploy(CONFIG.replace("SELECT id, title", "select  id,  title") + "# a comment\n")
+    again = pipeline.folder / "again.yaml"
+    again.write_text(CONFIG.replace("SELECT id, title", "select  id,  title") + "# a comment\n")
+    assert pipeline.cli("plan", str(again)).returncode == 0
+    pipeline.ok("deploy", str(again))
+    assert pipeline.cli("plan", str(again)).returncode == 0
     assert versions(pipeline) == before
     now = {v["version"]: v["ops"] for v in pipeline.checkpoints()[-1]["versions"]}
     assert {v["version"]: v["ops"] for v in ends} == now

@@ -11,8 +11,9 @@ import pytest
 from connector.definitions import SyncConfig, check
 from connector.deploy.decision import Decision, Moment
 from connector.deploy.diff import diff
+from connector.deploy.generation import is_active
 from connector.deploy.known import adoptable, deployed, retained
-from connector.deploy.plan import planned
+from connector.deploy.plan import make_plan, planned
 from connector.deploy.requests import check_plans, decide
 from connector.errors import BadConfig
 from connector.merge.catalog import Catalog, switched
@@ -181,8 +182,38 @@ def test_a_removal_needs_no_replay() -> None:
     assert [t.generation for t in decision.catalog.tributaries] == [1]
 
 
-def test_a_comment_is_no_change() -> None:
-    assert deploy(active(ONE), f"# hello\n{ONE}").outcome == "unchanged"
+REORDERED = "bucket_definitions:\n" + TWO.removeprefix(ONE) + ONE.removeprefix("bucket_definitions:\n")
+
+
+@pytest.mark.parametrize("text", [f"# hello\n{TWO}", TWO.replace("SELECT id, ", "select  id,\n          "), REORDERED])
+def test_another_text_of_the_same_is_no_change(text: str) -> None:
+    """The plan says so as the merge does."""
+    assert text != TWO and deploy(active(TWO), text).outcome == "unchanged"
+    assert nothing_to_do(active(TWO), text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ONE,
+        OTHER,
+        TWO.replace("mine:", "mine:\n    priority: 1"),
+        TWO.replace("mine:", "yours:"),
+        f"config:\n  edition: 2\n{TWO}",
+    ],
+)
+def test_what_a_deploy_would_change_is_something_to_do(text: str) -> None:
+    assert deploy(active(TWO), text).outcome == "accepted"
+    assert not nothing_to_do(active(TWO), text)
+
+
+def nothing_to_do(catalog: Catalog, text: str) -> bool:
+    config = config_of(text)
+    changes = diff(deployed(catalog), config)
+    same = is_active(catalog, config, changes)
+    return make_plan(
+        config, active=deployed(catalog), base=catalog.generation, same=same, sizes={}, counts={}
+    ).nothing_to_do
 
 
 def test_a_plan_against_an_older_generation_is_stale() -> None:

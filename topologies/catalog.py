@@ -31,6 +31,7 @@ WITHOUT_FIELDS: dict[str, Any] = {
     "estimate": "",
     "max_rate": 0,
     "definition": "",
+    "pending": None,
 }
 # One record: the id that an idempotent writer asks for first takes half a second. A writer that never sends anything
 # twice needs none.

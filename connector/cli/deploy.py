@@ -98,6 +98,7 @@ def request(known: Settings, file: ConfigFile, plan: Plan, codec: Codec) -> int:
         "deploy",
         codec=codec,
         base=plan.base,
+        pending=plan.pending,
         config=file.text,
         path=file.path,
         planned=planned(plan.changes),

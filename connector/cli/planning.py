@@ -12,7 +12,7 @@ from connector.definitions import SyncConfig, check
 from connector.definitions.patterns import expanded
 from connector.deploy.diff import diff
 from connector.deploy.generation import followed, is_active
-from connector.deploy.known import adoptable, deployed, pending_deploys, retained
+from connector.deploy.known import adoptable, deployed, pending_generation, retained
 from connector.deploy.misnamed import warnings
 from connector.deploy.plan import LONGEST_REPLAY, Plan, make_plan, replayed_tables
 from connector.deploy.plan_file import Expected, check_still, read
@@ -60,7 +60,6 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
         print(f"warning: {warning}", file=sys.stderr)
     codec = codec or codec_of(settings)
     seen = observe(settings, codec)
-    superseded = max((d.generation for d in pending_deploys(seen.catalog)), default=0)
     counted = {v["version"]: (v["buckets"], v["rows"]) for v in seen.commit["versions"]} if seen.commit else {}
     active_parts, pending = deployed(seen.catalog), adoptable(seen.catalog)
     kept = retained(seen.catalog, seen.standing)
@@ -76,7 +75,7 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
         active=active_parts,
         pending=pending,
         retained=kept,
-        supersedes=superseded,
+        supersedes=pending_generation(seen.catalog),
         follows=pending_same.generation if pending_same is not None else 0,
         base=seen.catalog.generation,
         same=is_active(seen.catalog, file.config, changes),

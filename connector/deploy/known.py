@@ -18,6 +18,11 @@ def pending_deploys(catalog: Catalog) -> list[Deployment]:
     return [d for d in catalog.deployments if d.kind == "deploy" and d.pending]
 
 
+def pending_generation(catalog: Catalog) -> int:
+    """Of the deploy before its switch, of which there is one at most; 0: none."""
+    return max((d.generation for d in pending_deploys(catalog)), default=0)
+
+
 def adoptable(catalog: Catalog) -> list[Deployed]:
     """Parts that a pending deploy replays, which a later one may take over as far as they are (rule D2)."""
     return _parts(catalog, pending_deploys(catalog), "pending")

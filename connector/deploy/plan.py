@@ -85,6 +85,11 @@ class Plan:
         return self.same and not (self.supersedes or self.follows or self.captures)
 
     @property
+    def pending(self) -> int:
+        """The generation of the deploy that is pending; 0: none."""
+        return self.supersedes or self.follows
+
+    @property
     def captures(self) -> list[str]:
         """The tables that the connector does not capture yet."""
         return [read.table for read in self.reads if read.new]
@@ -219,6 +224,12 @@ def replayed_tables(changes: Sequence[PartChange]) -> set[str]:
 def planned(changes: Sequence[PartChange]) -> str:
     """The plan as the request carries it; the merge's own diff must give the same text (rule D1)."""
     return json.dumps([[c.part.kind, c.part.definition, c.part.label, c.kind, c.version] for c in changes])
+
+
+def pending_moved(then: int, now: int) -> str:
+    """What was pending when a deploy was planned, and what is now; 0: nothing."""
+    was, is_now = (f"generation {generation}" if generation else "no deploy" for generation in (then, now))
+    return f"planned while {was} was pending, now {is_now} is pending"
 
 
 def _replaced(changes: Sequence[PartChange], definitions: Collection[str]) -> set[int]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from connector.deploy.plan import Plan, planned
+from connector.deploy.plan import Plan, pending_moved, planned
 from connector.errors import BadConfig, RequestRefused
 
-FORMAT = 1
+FORMAT = 2
 MARK = "syncline_plan"  # its value is the format
 AGAIN = "plan again, look at it, and deploy the new file"
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A plan made earlier: the generation it was planned against, and its changes as a request carries them."""
+    """A plan made earlier: the generation it was planned against, the one that was pending then (0: none), and its
+    changes as a request carries them."""
 
     base: int
+    pending: int
     planned: str
 
 
@@ -37,6 +39,7 @@ def written(plan: Plan, path: str, config: str) -> str:
         "path": path,
         "config": config,
         "base": plan.base,
+        "pending": plan.pending,
         "planned": json.loads(planned(plan.changes)),
         "plan": plan.as_json(),
     }
@@ -58,7 +61,7 @@ def read(text: str, where: str) -> PlanFile | None:
             hint="plan again with this release",
         )
     try:
-        expected = Expected(int(content["base"]), json.dumps(content["planned"]))
+        expected = Expected(int(content["base"]), int(content["pending"]), json.dumps(content["planned"]))
         return PlanFile(str(content["path"]), str(content["config"]), expected)
     except (KeyError, TypeError, ValueError) as error:
         raise BadConfig(f"the plan is damaged: {error!r}", where=where, hint="plan again") from error
@@ -70,6 +73,8 @@ def check_still(plan: Plan, expected: Expected) -> None:
         raise RequestRefused(
             f"it was planned against generation {expected.base}, active is {plan.base} now", hint=AGAIN
         )
+    if plan.pending != expected.pending:
+        raise RequestRefused(f"it was {pending_moved(expected.pending, plan.pending)}", hint=AGAIN)
     then, now = json.loads(expected.planned), json.loads(planned(plan.changes))
     if then != now:
         differing = sorted({f"{one[1]} ({one[2]})" for one in (*then, *now) if one not in then or one not in now})

@@ -13,8 +13,8 @@ from connector.definitions.stored import loaded
 from connector.deploy.decision import Decision, Moment, Request, refused
 from connector.deploy.diff import diff
 from connector.deploy.generation import begun, new_deployment, new_tributary
-from connector.deploy.known import adoptable, deployed, pending_deploys, retained, under_way
-from connector.deploy.plan import planned
+from connector.deploy.known import adoptable, deployed, pending_deploys, pending_generation, retained, under_way
+from connector.deploy.plan import pending_moved, planned
 from connector.deploy.resume import shadows, stopped_versions
 from connector.merge.catalog import Catalog, Comparison, ReplayEnd, Version, added, bounded, tributary_name
 from connector.merge.endings import cancelled, dropped, idle, released
@@ -44,9 +44,8 @@ def check_plans(catalog: Catalog) -> None:
 
 
 def _deploy(catalog: Catalog, request: Request, moment: Moment) -> Decision:
-    if request["base"] != catalog.generation:
-        reason = f"planned against generation {request['base']}, active is {catalog.generation}"
-        return Decision("stale", reason, catalog.generation, catalog)
+    if (moved := _moved_on(catalog, request)) is not None:
+        return Decision("stale", moved, catalog.generation, catalog)
     checked = check(request["config"], path=request["path"])
     if checked.config is None:
         fatal = [d for d in checked.diagnostics if d.severity == "fatal"]
@@ -57,6 +56,16 @@ def _deploy(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     if (own := planned(changes)) != request["planned"]:
         return Decision("differs", f"the merge sees {own}", catalog.generation, catalog)
     return begun(catalog, request, moment, checked.config, changes)
+
+
+def _moved_on(catalog: Catalog, request: Request) -> str | None:
+    """What the catalog no longer is that a deploy was planned against; older commands do not say what was pending."""
+    if request["base"] != catalog.generation:
+        return f"planned against generation {request['base']}, active is {catalog.generation}"
+    pending, planned_beside = pending_generation(catalog), request.get("pending")
+    if planned_beside is not None and planned_beside != pending:
+        return pending_moved(planned_beside, pending)
+    return None
 
 
 def _verify(catalog: Catalog, request: Request, moment: Moment) -> Decision:

@@ -118,12 +118,26 @@ def test_a_plan_file_is_carried_out_as_long_as_it_is_the_plan() -> None:
     assert file is not None
     assert (file.path, file.config) == ("sync-config.yaml", "text")
     check_still(plan({"lists": LISTS}, {"lists": NOTES}), file.expected)
+    beside = plan({"lists": LISTS}, {"lists": NOTES}, supersedes=2)
+    file = read(written(beside, "sync-config.yaml", "text"), "plan.json")
+    assert file is not None
+    check_still(beside, file.expected)
+    with pytest.raises(RequestRefused, match="while generation 2 was pending, now no deploy is pending"):
+        check_still(plan({"lists": LISTS}, {"lists": NOTES}), file.expected)
 
 
 @pytest.mark.parametrize(
     ("now", "said"),
     [
         (plan({"lists": LISTS}, {"lists": NOTES}, base=2), "planned against generation 1, active is 2 now"),
+        (
+            plan({"lists": LISTS}, {"lists": NOTES}, supersedes=2),
+            "planned while no deploy was pending, now generation 2 is pending",
+        ),
+        (
+            plan({"lists": LISTS}, {"lists": NOTES}, supersedes=2, follows=2),
+            "planned while no deploy was pending, now generation 2 is pending",
+        ),
         (plan({"lists": NOTES}, {"lists": NOTES}), "the plan would be another now: lists (lists)"),
     ],
 )
@@ -135,7 +149,7 @@ def test_a_plan_file_is_refused_once_anything_would_be_otherwise(now: Plan, said
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("text", ['{"syncline_plan": 2}', '{"syncline_plan": 1, "base": 1}'])
+@pytest.mark.parametrize("text", ['{"syncline_plan": 1}', '{"syncline_plan": 3}', '{"syncline_plan": 2, "base": 1}'])
 def test_a_plan_file_that_cannot_be_read_is_said_to_be_so(text: str) -> None:
     with pytest.raises(BadConfig) as refused:
         read(text, "plan.json")

@@ -108,6 +108,22 @@ def test_the_pending_deploys_config_again_joins_it() -> None:
     assert (again.outcome, again.generation, again.catalog) == ("unchanged", 2, pending)
 
 
+def test_a_deploy_ends_nothing_that_was_not_pending_when_it_was_planned() -> None:
+    """Rule D1: somebody else's deploy came between plan and request, or ended."""
+    before = active(ONE)
+    pending = deploying(TWO, before)
+    for text in (THREE, TWO, ONE):
+        stale = deploy(pending, text, pending=0)
+        assert (stale.outcome, stale.catalog) == ("stale", pending)
+    assert (
+        "planned while no deploy was pending, now generation 2 is pending" in deploy(pending, THREE, pending=0).reason
+    )
+    assert deploy(pending, THREE, pending=2).outcome == "accepted", "it was seen, and gives way"
+    assert deploy(pending, THREE, pending=None).outcome == "accepted", "a command of an older release"
+    assert deploy(before, TWO, pending=2).outcome == "stale"
+    assert deploy(before, TWO, pending=0).outcome == "accepted"
+
+
 def test_the_active_deploys_config_ends_a_pending_one() -> None:
     decision = deploy(deploying(TWO, active(ONE)), ONE)
     assert (decision.outcome, decision.generation) == ("accepted", 1)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from connector.deploy.catalog import Catalog
-from connector.deploy.plan import TableSize
 from connector.settings import Settings
 from schemas.codec import Codec
 from topologies import kafka
 from topologies.schemas import Schemas
 from topologies.topics import Topics
-
-SAMPLE = 50  # records read to tell the bytes of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,30 +77,6 @@ def offset(message: Message | None) -> int:
 
 def _parsed(progress: dict[str, Any]) -> dict[str, Any]:
     return progress | {"state": json.loads(progress["state"])}
-
-
-def table_sizes(settings: Settings, tables: Sequence[str]) -> dict[str, TableSize]:
-    """What a replay of each table reads: records in its snapshot topic; bytes from a sample of them."""
-    reader = kafka.glance(settings)
-    try:
-        known = reader.list_topics(timeout=kafka.PATIENCE).topics
-        return {
-            table: _size(reader, table, topic, len(known[topic].partitions))
-            for table in tables
-            if (topic := Topics(settings.app).snapshot(table)) in known
-        }
-    except KafkaException as error:
-        raise kafka.unavailable(settings, error.args[0], "measure the snapshot topics") from error
-    finally:
-        reader.close()
-
-
-def _size(reader: Consumer, table: str, topic: str, partitions: int) -> TableSize:
-    marks = [kafka.watermarks(reader, topic, partition) for partition in range(partitions)]
-    records = sum(high - low for low, high in marks)
-    low, high = marks[0]
-    sample = [len(m.value() or b"") for m in kafka.read_range(reader, topic, 0, max(low, high - SAMPLE), high)]
-    return TableSize(table, records, int(records * sum(sample) / len(sample)) if sample else 0)
 
 
 class Watch:

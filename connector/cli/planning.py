@@ -23,7 +23,8 @@ from connector.sync.connected import Connected
 from schemas.codec import Codec
 from topologies.capture import reads
 from topologies.nodes import read_nodes
-from topologies.observe import codec_of, observe, table_sizes
+from topologies.observe import codec_of, observe
+from topologies.sizes import table_sizes
 
 
 @dataclass(frozen=True, slots=True)

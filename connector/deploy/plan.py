@@ -20,7 +20,7 @@ LONGEST_REPLAY = 300.0  # seconds: half of the snapshot topics' min.compaction.l
 
 @dataclass(frozen=True, slots=True)
 class TableSize:
-    """What a replay reads of one table: records in its snapshot topic (at least one per row) and their bytes."""
+    """What a replay reads of one table: records in its snapshot topic, at least one per row, and their bytes."""
 
     table: str
     rows: int

@@ -8,9 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
-
 from connector.deploy import connector as wanted
 from connector.deploy.capture import publication
 from connector.errors import SourceRefused, SynclineError, Unavailable
@@ -21,6 +18,7 @@ from topologies import database, kafka
 from topologies.captured import message_topic, transaction_topic
 from topologies.connect import PATIENCE, Connect
 from topologies.kafka import TopicPlan
+from topologies.topic_settings import alter, differing_settings, topic_settings
 from topologies.topics import HEADROOM, Topics, compacted, markers, nodes, retained, set_aside, snapshot
 
 CONNECTOR_READY = 60.0
@@ -166,50 +164,24 @@ def _topics(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
     plans = [*own_topics(settings), *snapshot_topics(settings, tables), *source_topics(settings, tables)]
     created = set(kafka.create_topics(settings, plans))
     partitions = kafka.admin(settings).list_topics(timeout=kafka.PATIENCE).topics
-    config = _topic_configs(settings, [plan.name for plan in plans if plan.name not in created])
+    config = topic_settings(settings, [plan.name for plan in plans if plan.name not in created])
     right = 0
     for plan in plans:
         found = len(partitions[plan.name].partitions) if plan.name in partitions else plan.partitions
-        differing = {
-            name: value
-            for name, value in plan.config.items()
-            if plan.name in config and config[plan.name].get(name) != value
-        }
+        differing = differing_settings(plan.config, config[plan.name]) if plan.name in config else {}
         if plan.name in created:
             yield Finding(f"topic {plan.name}", "changed", f"created with {plan.partitions} partitions")
         elif plan.partitions == 1 and found != 1:
             hint = "its order is lost: delete the topic before anything is written, or use another prefix"
             yield Finding(f"topic {plan.name}", "wrong", f"has {found} partitions, must have 1", hint)
         elif differing:
-            _alter(settings, plan.name, differing)
+            alter(settings, plan.name, differing)
             said = ", ".join(f"{name}={value}" for name, value in differing.items())
             yield Finding(f"topic {plan.name}", "changed", f"set {said}")
         else:
             right += 1
     if right:
         yield Finding("topics", "ok", f"{right} are as they should be")
-
-
-def _topic_configs(settings: Settings, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    if not names:
-        return {}
-    admin = kafka.admin(settings)  # must outlive its answers
-    asked = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in names])
-    return {
-        resource.name: {entry.name: str(entry.value) for entry in future.result(kafka.PATIENCE).values()}
-        for resource, future in asked.items()
-    }
-
-
-def _alter(settings: Settings, topic: str, config: Mapping[str, str]) -> None:
-    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in config.items()]
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    admin = kafka.admin(settings)
-    for future in admin.incremental_alter_configs([resource]).values():
-        try:
-            future.result(kafka.PATIENCE)
-        except KafkaException as error:
-            raise kafka.unavailable(settings, error.args[0], f"change topic {topic}") from error
 
 
 # -- the connector ----------------------------------------------------------------------------------------------------

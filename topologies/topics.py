@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from connector.merge.pending import REPLAY_PATIENCE_MS
+
 DAY_MS = 24 * 3600 * 1000
 SEGMENT = 64 * 1024 * 1024
 MARKERS_SEGMENT = 8 * 1024 * 1024  # read whole by each node that starts
 MARKERS_KEPT_DAYS = 30
 NODES_KEPT_MS = 3600 * 1000  # a node says again every 30 s what it says
 HEADROOM = 1024 * 1024  # internal records exceed the connector's by framing only (rule T4)
+FLOORS = ("min.compaction.lag.ms", "delete.retention.ms")  # settings that may be above what is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,10 @@ def set_aside(max_request_size: int) -> dict[str, str]:
 
 def compacted(max_request_size: int) -> dict[str, str]:
     """The newest record per key, soon: commits and progress are read whole by commands and come dozens a second."""
-    segment = max(SEGMENT, 2 * (max_request_size + HEADROOM))
-    return _keyed(max_request_size) | {"segment.bytes": str(segment), "min.cleanable.dirty.ratio": "0.01"}
+    return _keyed(max_request_size) | {
+        "segment.bytes": str(_segment(max_request_size)),
+        "min.cleanable.dirty.ratio": "0.01",
+    }
 
 
 def markers(max_request_size: int) -> dict[str, str]:
@@ -105,7 +110,7 @@ def markers(max_request_size: int) -> dict[str, str]:
     return _keyed(max_request_size) | {
         "cleanup.policy": "compact,delete",
         "retention.ms": str(MARKERS_KEPT_DAYS * DAY_MS),
-        "segment.bytes": str(max(MARKERS_SEGMENT, 2 * (max_request_size + HEADROOM))),
+        "segment.bytes": str(_segment(max_request_size, MARKERS_SEGMENT)),
         "min.cleanable.dirty.ratio": "0.01",
     }
 
@@ -117,7 +122,7 @@ def nodes(max_request_size: int) -> dict[str, str]:
         "message.timestamp.type": "LogAppendTime",
         "retention.ms": str(NODES_KEPT_MS),
         "segment.ms": str(NODES_KEPT_MS // 6),
-        "segment.bytes": str(max(MARKERS_SEGMENT, 2 * (max_request_size + HEADROOM))),
+        "segment.bytes": str(_segment(max_request_size, MARKERS_SEGMENT)),
         "min.cleanable.dirty.ratio": "0.01",
     }
 
@@ -130,9 +135,20 @@ def _keyed(max_request_size: int) -> dict[str, str]:
 
 
 def snapshot(max_request_size: int) -> dict[str, str]:
-    """Compacted so slowly that a replay meets every row it needs (rule T7)."""
+    """Compacted so slowly that a replay meets every row it needs (rule T7), and so soon after that it meets few more.
+
+    The newest segment is never cleaned, so it is short. A cleaning copies the whole log, so a tenth must be worth it.
+    """
     return _keyed(max_request_size) | {
         "message.timestamp.type": "LogAppendTime",
-        "min.compaction.lag.ms": str(10 * 60 * 1000),
+        "min.compaction.lag.ms": str(REPLAY_PATIENCE_MS),
         "delete.retention.ms": str(7 * DAY_MS),
+        "segment.ms": str(REPLAY_PATIENCE_MS),
+        "segment.bytes": str(_segment(max_request_size)),
+        "min.cleanable.dirty.ratio": "0.1",
     }
+
+
+def _segment(max_request_size: int, least: int = SEGMENT) -> int:
+    """Bytes of a segment that holds the largest record."""
+    return max(least, 2 * (max_request_size + HEADROOM))

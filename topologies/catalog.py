@@ -32,6 +32,7 @@ WITHOUT_FIELDS: dict[str, Any] = {
     "max_rate": 0,
     "definition": "",
     "pending": None,
+    "lag_ms": 0,
 }
 # One record: the id that an idempotent writer asks for first takes half a second. A writer that never sends anything
 # twice needs none.

@@ -165,10 +165,19 @@ def unavailable(settings: Settings, error: KafkaError, doing: str) -> Unavailabl
 
 
 def topic_exists(settings: Settings, topic: str, *, timeout: float = PATIENCE) -> bool:
+    return bool(existing(settings, [topic], timeout=timeout))
+
+
+def existing(settings: Settings, topics: Iterable[str], *, timeout: float = PATIENCE) -> list[str]:
+    """Those of the topics that there are. Raises Unavailable."""
+    wanted = list(topics)
+    if not wanted:
+        return []
     try:
-        return topic in admin(settings).list_topics(timeout=timeout).topics
+        there = admin(settings).list_topics(timeout=timeout).topics
     except KafkaException as error:
         raise unavailable(settings, error.args[0], "list topics") from error
+    return [topic for topic in wanted if topic in there]
 
 
 def watermarks(reader: Consumer, topic: str, partition: int = 0, *, timeout: float = PATIENCE) -> tuple[int, int]:

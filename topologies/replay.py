@@ -36,6 +36,7 @@ from topologies.chunks import CHUNK, Chunk, Range
 from topologies.follow import Follower, Record, stream_state, versions_of
 from topologies.outlet import Outlet
 from topologies.pace import Pace
+from topologies.topic_settings import compaction_lag_ms
 from topologies.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -112,9 +113,11 @@ class Replay:
     def _bounds(self) -> tuple[ReplayEnd, ...]:
         """The ends in the catalog, captured by whoever was first; with them it is fixed what wildcards mean."""
         if not self._tributary().bounded:
-            ends = [e for table in self._tables() for e in self._captured(table)]
+            tables = self._tables()
+            lag_ms = self._patiently(lambda: compaction_lag_ms(self._settings, tables))
+            ends = [e for table in tables for e in self._captured(table)]
             wanted = [{"table": e.table, "partition": e.partition, "end": e.end} for e in ends]
-            self._ask("bounds", lambda c: _bounded(c, self._stream), ends=wanted)
+            self._ask("bounds", lambda c: _bounded(c, self._stream), ends=wanted, lag_ms=lag_ms)
         return self._tributary().ends
 
     def _tables(self) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
+from connector.merge.pending import patience_ms
 from connector.settings import Settings
 from topologies import kafka
-from topologies.topics import FLOORS
+from topologies.topics import FLOORS, Topics
 
 
 def topic_settings(settings: Settings, names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -25,6 +26,13 @@ def topic_settings(settings: Settings, names: Sequence[str]) -> dict[str, dict[s
         }
     except KafkaException as error:
         raise kafka.unavailable(settings, error.args[0], "ask for the settings of topics") from error
+
+
+def compaction_lag_ms(settings: Settings, tables: Iterable[str]) -> int:
+    """How long a replay of these tables may take: the least lag of their topics (rule T7). Raises Unavailable."""
+    wanted = kafka.existing(settings, map(Topics(settings.app).snapshot, tables))
+    lags = [int(found["min.compaction.lag.ms"]) for found in topic_settings(settings, wanted).values()]
+    return patience_ms(min(lags, default=0))
 
 
 def differing_settings(wanted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from connector.deploy.diff import diff
 from connector.deploy.generation import followed, is_active
 from connector.deploy.known import adoptable, deployed, pending_generation, retained
 from connector.deploy.misnamed import warnings
-from connector.deploy.plan import LONGEST_REPLAY, Plan, make_plan, replayed_tables
+from connector.deploy.plan import Plan, make_plan, replayed_tables
 from connector.deploy.plan_file import Expected, check_still, read
 from connector.deploy.rates import measured_rate
 from connector.errors import RequestRefused
@@ -25,6 +26,7 @@ from topologies.capture import reads
 from topologies.nodes import read_nodes
 from topologies.observe import codec_of, observe
 from topologies.sizes import table_sizes
+from topologies.topic_settings import compaction_lag_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,9 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
     kept = retained(seen.catalog, seen.standing)
     changes = diff(active_parts, file.config, pending=pending, retained=kept)
     pending_same = followed(seen.catalog, file.config, changes)
-    patterns = replayed_tables(changes)
     needed = {pattern for one in file.config.definitions for part in one.parts for pattern in part.tables}
     known = seen.progress["state"]["tables"] if seen.progress is not None else {}
+    replayed = expanded(replayed_tables(changes), known)
     complete = {name for name, table in known.items() if table["complete"] is not None and table["refused"] is None}
     nodes = read_nodes(settings, codec) if any(change.kind == "removed" for change in changes) else []
     plan = make_plan(
@@ -80,11 +82,12 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
         follows=pending_same.generation if pending_same is not None else 0,
         base=seen.catalog.generation,
         same=is_active(seen.catalog, file.config, changes),
-        sizes=table_sizes(settings, expanded(patterns, known)) if patterns else {},
+        sizes=table_sizes(settings, replayed) if replayed else {},
         counts=counted,
         reads=reads(settings, needed, complete),
         rate=measured_rate(seen.catalog.deployments),
         max_rate=max_rate,
+        lag_ms=compaction_lag_ms(settings, replayed),
         clients=Connected(nodes) if nodes else None,
     )
     if file.expected is not None:
@@ -99,8 +102,15 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
 
 def refuse_too_long(plan: Plan) -> None:
     """Raises RequestRefused for a replay that compaction could overtake (rule T7)."""
-    if plan.seconds > LONGEST_REPLAY:
+    if plan.seconds > plan.longest:
         raise RequestRefused(
-            f"a replay of {plan.rows:,} rows takes about {plan.seconds:.0f} s; compaction could overtake it",
-            hint="raise min.compaction.lag.ms of the snapshot topics, or change fewer definitions at once",
+            f"a replay of {plan.rows:,} rows takes about {plan.seconds:.0f} s, more than {plan.longest:.0f} s: "
+            "compaction could overtake it",
+            hint=f"set min.compaction.lag.ms of the snapshot topics to {_lag_for(plan):,} or more, or change fewer "
+            "definitions at once",
         )
+
+
+def _lag_for(plan: Plan) -> int:
+    """A lag in whole minutes with which the plan would do."""
+    return math.ceil(plan.seconds * 2 / 60) * 60_000

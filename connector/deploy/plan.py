@@ -11,11 +11,11 @@ from connector.definitions import Part, SyncConfig
 from connector.definitions.patterns import expanded, reads
 from connector.deploy.diff import Deployed, PartChange, diff
 from connector.deploy.rates import Rate
+from connector.merge.pending import REPLAY_PATIENCE_MS
 from connector.sync.connected import Connected
 
 GUESSED = Rate()
 REPLAYED = ("new", "reevaluated")  # kinds of change that read the snapshot topics
-LONGEST_REPLAY = 300.0  # seconds: half of the snapshot topics' min.compaction.lag.ms (rule T7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ class Plan:
     supersedes: int = 0
     follows: int = 0
     max_rate: int = 0  # rows/s; 0: no limit
+    lag_ms: int = REPLAY_PATIENCE_MS  # how long a replay may take before compaction overtakes it
     reads: tuple[SourceRead, ...] = ()
     connected: int = 0  # clients, as far as is known
     affected: int | None = None  # those of them that download something again; None: nobody can say
@@ -111,6 +112,11 @@ class Plan:
     def active_in(self) -> float:
         """Seconds from the request to the switch."""
         return self.rate.besides + self.seconds if self.replays else 0.0
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the replay may be estimated to take: half of what it may take (rule T7)."""
+        return self.lag_ms / 2000
 
     @property
     def limited(self) -> bool:
@@ -188,6 +194,7 @@ def make_plan(
     reads: Sequence[SourceRead] = (),
     rate: Rate = GUESSED,
     max_rate: int = 0,
+    lag_ms: int = REPLAY_PATIENCE_MS,
     clients: Connected | None = None,
 ) -> Plan:
     """Compare `wanted` with the parts in force.
@@ -209,6 +216,7 @@ def make_plan(
         supersedes=supersedes if supersedes != follows else 0,
         follows=follows,
         max_rate=max_rate,
+        lag_ms=lag_ms,
         reads=tuple(reads),
         connected=clients.clients if clients is not None else 0,
         affected=clients.having(again) if clients is not None and again else None,

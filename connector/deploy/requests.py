@@ -162,7 +162,8 @@ def _bounds(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     missing = {*expanded(patterns, ())} - {e.table for e in ends}  # which tables a wildcard means, the worker knows
     if missing:
         return refused(catalog, f"no ends for {', '.join(sorted(missing))}")
-    return Decision("accepted", "", tributary.generation, bounded(catalog, tributary, ends, now=moment.now))
+    known = bounded(catalog, tributary, ends, now=moment.now, lag_ms=request.get("lag_ms", 0))
+    return Decision("accepted", "", tributary.generation, known)
 
 
 def _head(catalog: Catalog, request: Request, moment: Moment) -> Decision:

@@ -128,6 +128,7 @@ class Tributary:
     started_at: int = 0
     bounded_at: int = 0
     replayed_at: int = 0
+    lag_ms: int = 0
 
     @property
     def pending(self) -> bool:
@@ -238,9 +239,10 @@ def added(
     )
 
 
-def bounded(catalog: Catalog, tributary: Tributary, ends: Iterable[ReplayEnd], *, now: int) -> Catalog:
+def bounded(catalog: Catalog, tributary: Tributary, ends: Iterable[ReplayEnd], *, now: int, lag_ms: int = 0) -> Catalog:
     """The replay's ends are captured: written once, the first wins (rule T5)."""
-    return with_tributary(catalog, replace(tributary, ends=tuple(ends), bounded=True, bounded_at=now))
+    known = replace(tributary, ends=tuple(ends), bounded=True, bounded_at=now, lag_ms=lag_ms)
+    return with_tributary(catalog, known)
 
 
 def replayed(catalog: Catalog, tributary: Tributary, rows: int, now: int) -> Catalog:

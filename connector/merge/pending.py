@@ -10,7 +10,7 @@ from connector.merge.catalog import Catalog, Deployment, Tributary, with_deploym
 from connector.merge.endings import failed
 
 PLACES = 3  # tributaries that replay at once (rule D2)
-REPLAY_PATIENCE_MS = 10 * 60 * 1000  # the snapshot topics' min.compaction.lag.ms
+REPLAY_PATIENCE_MS = 10 * 60 * 1000  # what `init` sets the snapshot topics' min.compaction.lag.ms to, at least
 OVERTAKEN = "its replay took so long that compaction may have overtaken it"
 AGAIN = "r"  # ends the name of a tributary whose replay has started over
 
@@ -49,10 +49,15 @@ def superseded(catalog: Catalog, older: Deployment, generation: int, wanted: Col
 def overdue(catalog: Catalog, now: int) -> Catalog:
     """A replay that outlasts the snapshot topics' compaction lag may have missed rows (rule T7)."""
     for tributary in catalog.tributaries:
-        late = tributary.state == "replaying" and now >= tributary.started_at + REPLAY_PATIENCE_MS
+        late = tributary.state == "replaying" and now >= tributary.started_at + patience_ms(tributary.lag_ms)
         if late and catalog.tributary(tributary.name) is not None:
             catalog = given_another_start(catalog, tributary, OVERTAKEN)
     return catalog
+
+
+def patience_ms(lag_ms: int) -> int:
+    """How long a replay may take whose topics have this compaction lag; a lower one is for `init` to mend."""
+    return max(REPLAY_PATIENCE_MS, lag_ms)
 
 
 def given_another_start(catalog: Catalog, tributary: Tributary, why: str) -> Catalog:
@@ -79,6 +84,7 @@ def _started_over(catalog: Catalog, tributary: Tributary, deployment: Deployment
         head=None,
         bounded_at=0,
         replayed_at=0,
+        lag_ms=0,
         overlays=tuple(replace(o, shadow=numbers.get(o.shadow, o.shadow)) for o in tributary.overlays),
     )
     begun = replace(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from connector.cli.plan_text import plan_lines, table_lines
+from connector.cli.planning import refuse_too_long
 from connector.deploy.plan import Plan, TableSize, make_plan
 from connector.deploy.plan_file import check_still, read, written
 from connector.deploy.rates import Rate, measured_rate
@@ -159,6 +160,18 @@ def test_a_plan_file_that_cannot_be_read_is_said_to_be_so(text: str) -> None:
 @pytest.mark.parametrize("text", ["bucket_definitions: {}", '{"bucket_definitions": {}}', "[1]"])
 def test_a_sync_config_is_no_plan_file(text: str) -> None:
     assert read(text, "sync-config.yaml") is None
+
+
+@pytest.mark.parametrize(("minutes", "refused"), [(10, True), (13, True), (14, False), (60, False)])
+def test_a_replay_is_refused_by_the_topics_own_lag_and_the_hint_mends_it(minutes: int, refused: bool) -> None:
+    """Rule T7: half of the lag; 6,000 rows at 15 rows/s take 400 s."""
+    made = plan({}, {"lists": NOTES}, max_rate=15, lag_ms=minutes * 60_000)
+    if not refused:
+        refuse_too_long(made)
+        return
+    with pytest.raises(RequestRefused, match=f"400 s, more than {minutes * 30} s") as told:
+        refuse_too_long(made)
+    assert "to 840,000 or more" in (told.value.hint or ""), "14 minutes"
 
 
 def test_a_pace_spreads_rows_over_time_and_saves_up_nothing() -> None:

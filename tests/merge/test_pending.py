@@ -195,6 +195,21 @@ def test_a_replay_that_compaction_may_have_overtaken_starts_over_once() -> None:
     assert (ended.versions, ended.tributaries) == (before.versions, before.tributaries)
 
 
+def test_a_replay_may_take_as_long_as_its_topics_wait_for_compaction() -> None:
+    """Rule T7: whoever raises min.compaction.lag.ms has that time, and a lower one shortens nothing."""
+    pending = deploying(TWO, active(ONE))
+    ends = [{"table": "public.todos", "partition": 0, "end": 10}]
+    hour = 6 * REPLAY_PATIENCE_MS
+    longer = ask(pending, "bounds", tributary="t2", ends=ends, lag_ms=hour).catalog
+    assert overdue(longer, MOMENT.now + hour - 1) is longer
+    again = overdue(longer, MOMENT.now + hour)
+    assert named(again, "t2r").lag_ms == 0, "not asked for again yet"
+    for lag_ms in (0, 1):
+        usual = ask(pending, "bounds", tributary="t2", ends=ends, lag_ms=lag_ms).catalog
+        assert overdue(usual, MOMENT.now + REPLAY_PATIENCE_MS - 1) is usual
+        assert overdue(usual, MOMENT.now + REPLAY_PATIENCE_MS).tributary("t2r") is not None
+
+
 def test_the_clock_of_a_queued_replay_does_not_run() -> None:
     catalog = Catalog()
     for count in range(1, PLACES + 2):

@@ -100,6 +100,7 @@ def test_rows_up_to_s0_come_from_the_snapshot_and_the_rest_from_the_log(feeder: 
     with replaying(feeder, merged, start=s0):
         bounds = merged.answer("bounds")
         assert {(e["table"], e["partition"]) for e in bounds["ends"]} == {(TODOS, 0), (TODOS, 1)}
+        assert bounds["lag_ms"] == 600_000
         head = merged.answer("head")["head"]
         assert head == 3
         records = until(lambda: [r for r in [merged.evaluated("t1")] if live(r)])[0]

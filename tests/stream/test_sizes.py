@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from tests.integration.pipeline import eventually
 from tests.stream.feed import LISTS, TODOS, Feeder, todo
-from topologies import kafka
 from topologies.sizes import table_sizes
+from topologies.topic_settings import alter, compaction_lag_ms
 
 pytestmark = pytest.mark.stack
 
@@ -56,8 +55,15 @@ def test_a_busy_table_is_as_large_as_its_rows_once_it_is_cleaned(feeder: Feeder)
 
 def _clean(feeder: Feeder) -> None:
     eager = {"segment.ms": "1000", "min.compaction.lag.ms": "0", "min.cleanable.dirty.ratio": "0.001"}
-    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in eager.items()]
-    resource = ConfigResource(ResourceType.TOPIC, feeder.names.snapshot(TODOS), incremental_configs=entries)
-    admin = kafka.admin(feeder.settings)
-    for done in admin.incremental_alter_configs([resource]).values():
-        done.result(20)
+    alter(feeder.settings, feeder.names.snapshot(TODOS), eager)
+
+
+def test_a_replay_may_take_as_long_as_the_first_of_its_topics_waits(feeder: Feeder) -> None:
+    """Rule T7; a lag below what `init` sets shortens nothing."""
+
+    def lag(minutes: int, table: str) -> int:
+        alter(feeder.settings, feeder.names.snapshot(table), {"min.compaction.lag.ms": str(minutes * 60_000)})
+        return compaction_lag_ms(feeder.settings, [TODOS, LISTS, "public.unknown"]) // 60_000
+
+    assert compaction_lag_ms(feeder.settings, []) == 600_000
+    assert [lag(60, TODOS), lag(30, LISTS), lag(0, TODOS)] == [10, 30, 10]

@@ -16,8 +16,10 @@ import pytest
 from connector import errors
 from connector.cli import COMMANDS, main, verify
 from connector.deploy.catalog import Catalog
+from connector.deploy.costs import SourceRead, TableSize
+from connector.deploy.downloads import Download
 from connector.deploy.outcome import outcome
-from connector.deploy.plan import Download, Plan, SourceRead, TableSize
+from connector.deploy.plan import Plan
 from connector.deploy.progress import progress
 from connector.deploy.rates import Rate
 from connector.deploy.requests import DECISIONS

@@ -26,7 +26,7 @@ from connector.deploy.capture import (
     publishing,
     refuse_untakeable,
 )
-from connector.deploy.plan import SourceRead
+from connector.deploy.costs import SourceRead
 from connector.errors import SourceRefused, Unavailable
 from connector.settings import Settings
 from topologies import database, kafka
@@ -58,8 +58,8 @@ def reads(settings: Settings, patterns: Collection[str], complete: Collection[st
     new = {table for table in tables if not lists(config, table) or table not in published}
     refuse_untakeable(tables, facts, settings)
     listing(config, sorted(new))
-    rows = database.row_estimates(settings, tables)
-    return [SourceRead(table, rows.get(table), new=table in new) for table in tables]
+    sizes = database.table_estimates(settings, tables)
+    return [SourceRead(table, rows, table in new, size) for table, (rows, size) in sizes.items()]
 
 
 def capture(settings: Settings, tables: Sequence[str], known: Known, say: Say) -> None:

@@ -48,9 +48,17 @@ SELECT n.nspname || '.' || c.relname,
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = ANY (%s)
 """
-_ROWS = """
-SELECT n.nspname || '.' || c.relname, c.reltuples FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+# Of a partitioned table its partitions hold the rows. What has pages and was never counted has -1 rows.
+_SIZES = """
+SELECT n.nspname || '.' || c.relname,
+       CASE WHEN bool_or(l.reltuples < 0 AND pg_relation_size(l.oid) > 0) THEN NULL
+            ELSE sum(greatest(l.reltuples, 0))::bigint END,
+       sum(pg_table_size(l.oid))::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) part (oid)
+JOIN pg_class l ON l.oid = part.oid AND l.relkind = 'r'
 WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = ANY (%s)
+GROUP BY 1
 """
 
 
@@ -74,10 +82,10 @@ def running_transactions(settings: Settings) -> tuple[int, int]:
     return int(first), int(following)
 
 
-def row_estimates(settings: Settings, tables: Sequence[str]) -> dict[str, int | None]:
-    """About how many rows each table has; None where Postgres has not counted yet. Raises Unavailable."""
-    found = ask(settings, _ROWS, (list(tables),))
-    return {table: int(rows) if rows >= 0 else None for table, rows in found}
+def table_estimates(settings: Settings, tables: Sequence[str]) -> dict[str, tuple[int | None, int]]:
+    """About how many rows each table has, None where nobody has counted, and its bytes. Raises Unavailable."""
+    found = {table: (rows, size) for table, rows, size in ask(settings, _SIZES, (list(tables),))}
+    return {table: found.get(table, (0, 0)) for table in tables}
 
 
 def publish(settings: Settings, publication: str, tables: Sequence[str]) -> None:

@@ -8,8 +8,8 @@ from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from connector.deploy.costs import TableSize
 from connector.deploy.density import LOOK, Held, Look, held, next_look
-from connector.deploy.plan import TableSize
 from connector.errors import Unavailable
 from connector.settings import Settings
 from topologies import kafka

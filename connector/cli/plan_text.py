@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from connector.cli.columns import aligned, counted, seconds_text, size_text
+from connector.deploy.costs import SOURCE_RATE, TableSize
 from connector.deploy.diff import PartChange
 from connector.deploy.plan import Plan
 
@@ -70,14 +71,7 @@ def cost_lines(plan: Plan) -> Iterator[str]:
     if plan.nothing_to_do:
         yield "nothing to do"
         return
-    if plan.replays:
-        how = "--max-rate" if plan.limited else "as the last replays" if plan.rate.measured else "a guess"
-        yield (
-            f"replays {plan.rows:,} rows ({size_text(plan.bytes)}) of {_tables(plan)}, about "
-            f"{seconds_text(plan.seconds)} at {plan.rate.rows_per_second:,.0f} rows/s ({how})"
-        )
-    else:
-        yield "replays nothing"
+    yield from replay_lines(plan)
     yield from source_lines(plan)
     yield f"active after about {seconds_text(plan.active_in)}; nothing is paused meanwhile"
     buckets, rows = sum(d.buckets for d in plan.downloads), sum(d.rows for d in plan.downloads)
@@ -90,20 +84,40 @@ def cost_lines(plan: Plan) -> Iterator[str]:
         yield f"clients download again: {counted(buckets, 'bucket')}, {counted(rows, 'row')}{by}"
 
 
+def replay_lines(plan: Plan) -> Iterator[str]:
+    """What is replayed, and what is left of replays that are under way."""
+    rate = plan.rate.rows_per_second
+    how = "--max-rate" if plan.limited else "as the last replays" if plan.rate.measured else "a guess"
+    if plan.replays:
+        yield (
+            f"replays {plan.rows:,} rows ({size_text(plan.bytes)}) of {_tables(plan.replays)}, about "
+            f"{seconds_text(plan.rows / rate)} at {rate:,.0f} rows/s ({how})"
+        )
+    if plan.adopted:
+        yield (
+            f"goes on with a replay that has {plan.adopted_rows:,} rows left of {_tables(plan.adopted)}, about "
+            f"{seconds_text(plan.adopted_rows / rate)} at {rate:,.0f} rows/s ({how})"
+        )
+    if not (plan.replays or plan.adopted):
+        yield "replays nothing"
+
+
 def source_lines(plan: Plan) -> Iterator[str]:
     """What is read from the database itself."""
     for read in plan.reads:
-        rows = "nobody has counted its rows" if read.rows is None else f"about {counted(read.rows, 'row')}"
+        rows = "rows that it has not counted" if read.rows is None else f"about {counted(read.rows, 'row')}"
+        said = f"{rows}, {size_text(read.bytes)} by the database's own estimate"
+        takes = f"about {seconds_text(read.seconds)} at {SOURCE_RATE:,.0f} rows/s (a guess)"
         if read.new:
-            yield f"captures {read.table}, which is new, and reads it ({rows}) once by incremental snapshot"
+            yield f"captures {read.table}, which is new, and reads it ({said}) once by incremental snapshot, {takes}"
         else:
-            yield f"waits for {read.table} ({rows}), which is being read from the database"
+            yield f"waits for {read.table} ({said}), which is being read from the database, {takes} for what is left"
     if not plan.reads:
         yield "the database is not read"
 
 
-def _tables(plan: Plan) -> str:
-    names = [size.table for size in plan.replays]
+def _tables(sizes: Iterable[TableSize]) -> str:
+    names = sorted({size.table for size in sizes})
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} tables"
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from connector.cli.plan_text import plan_lines
 from connector.cli.sync_config import read_text, source_tables
 from connector.definitions import SyncConfig, check
 from connector.definitions.patterns import expanded
+from connector.deploy.adopted import adopted_shares
+from connector.deploy.costs import TableSize
 from connector.deploy.diff import diff
 from connector.deploy.generation import followed, is_active
 from connector.deploy.known import adoptable, deployed, pending_generation, retained
@@ -71,7 +74,10 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
     needed = {pattern for one in file.config.definitions for part in one.parts for pattern in part.tables}
     known = seen.progress["state"]["tables"] if seen.progress is not None else {}
     replayed = expanded(replayed_tables(changes), known)
+    shares = adopted_shares(seen.catalog, changes, seen.commit, known)
     complete = {name for name, table in known.items() if table["complete"] is not None and table["refused"] is None}
+    source = reads(settings, needed, complete)
+    sizes = _measured(settings, {*replayed, *(table for table, _ in shares), *(read.table for read in source)})
     nodes = read_nodes(settings, codec) if any(change.kind == "removed" for change in changes) else []
     plan = make_plan(
         file.config,
@@ -82,17 +88,22 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
         follows=pending_same.generation if pending_same is not None else 0,
         base=seen.catalog.generation,
         same=is_active(seen.catalog, file.config, changes),
-        sizes=table_sizes(settings, replayed) if replayed else {},
+        sizes=sizes,
         counts=counted,
-        reads=reads(settings, needed, complete),
+        reads=[replace(read, arrived=sizes[read.table].rows) if read.table in sizes else read for read in source],
         rate=measured_rate(seen.catalog.deployments),
         max_rate=max_rate,
         lag_ms=compaction_lag_ms(settings, replayed),
+        adopted=[sizes[table].part(share) for table, share in shares if table in sizes],
         clients=Connected(nodes) if nodes else None,
     )
     if file.expected is not None:
         check_still(plan, file.expected)
     return plan
+
+
+def _measured(settings: Settings, tables: Collection[str]) -> dict[str, TableSize]:
+    return table_sizes(settings, sorted(tables)) if tables else {}
 
 
 def print_plan(plan: Plan, *, as_json: bool) -> None:
@@ -102,7 +113,7 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
 
 def refuse_too_long(plan: Plan) -> None:
     """Raises RequestRefused for a replay that compaction could overtake (rule T7)."""
-    if plan.seconds > plan.longest:
+    if plan.too_long:
         raise RequestRefused(
             f"a replay of {plan.rows:,} rows takes about {plan.seconds:.0f} s, more than {plan.longest:.0f} s: "
             "compaction could overtake it",

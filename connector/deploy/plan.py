@@ -3,62 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from connector.definitions import Part, SyncConfig
 from connector.definitions.patterns import expanded, reads
+from connector.deploy.costs import PartReplay, SourceRead, TableSize
 from connector.deploy.diff import Deployed, PartChange, diff
+from connector.deploy.downloads import Download, downloads, replaced
 from connector.deploy.rates import Rate
 from connector.merge.pending import REPLAY_PATIENCE_MS
 from connector.sync.connected import Connected
 
 GUESSED = Rate()
 REPLAYED = ("new", "reevaluated")  # kinds of change that read the snapshot topics
-
-
-@dataclass(frozen=True, slots=True)
-class TableSize:
-    """What a replay reads of one table: records in its snapshot topic, at least one per row, and their bytes."""
-
-    table: str
-    rows: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartReplay:
-    """What the replay of one part reads; parts of one deploy that read the same table read it together."""
-
-    rows: int
-    bytes: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """Buckets that clients download again because their part was replaced.
-
-    `clients` that are connected have buckets of the definition's replaced parts; None: nobody can say.
-    """
-
-    definition: str
-    buckets: int
-    rows: int
-    clients: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRead:
-    """A table that is not complete yet. A new one is captured and read once, any other is being read already.
-
-    `rows` is Postgres' own estimate, None where it has none.
-    """
-
-    table: str
-    rows: int | None
-    new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +35,7 @@ class Plan:
     follows: int = 0
     max_rate: int = 0  # rows/s; 0: no limit
     lag_ms: int = REPLAY_PATIENCE_MS  # how long a replay may take before compaction overtakes it
+    adopted: tuple[TableSize, ...] = ()  # what is left of replays that it takes over from a pending deploy
     reads: tuple[SourceRead, ...] = ()
     connected: int = 0  # clients, as far as is known
     affected: int | None = None  # those of them that download something again; None: nobody can say
@@ -104,14 +64,37 @@ class Plan:
         return sum(size.bytes for size in self.replays)
 
     @property
+    def adopted_rows(self) -> int:
+        return sum(size.rows for size in self.adopted)
+
+    @property
     def seconds(self) -> float:
-        """Of the replay."""
-        return self.rows / self.rate.rows_per_second
+        """Of all replays, which share the machine."""
+        return (self.rows + self.adopted_rows) / self.rate.rows_per_second
+
+    @property
+    def awaited(self) -> list[SourceRead]:
+        """The reads from the database without which the deploy is not complete (rule D3)."""
+        kinds = (*REPLAYED, "adopted")
+        parts = [c.part for c in self.changes if c.kind in kinds and isinstance(c.part, Part)]
+        return [read for read in self.reads if any(reads(part.tables, read.table) for part in parts)]
+
+    @property
+    def source_seconds(self) -> float | None:
+        """Of the reads that it waits for; None: for none."""
+        return sum(read.seconds for read in self.awaited) if self.awaited else None
 
     @property
     def active_in(self) -> float:
         """Seconds from the request to the switch."""
-        return self.rate.besides + self.seconds if self.replays else 0.0
+        if not (self.replays or self.adopted or self.awaited):
+            return 0.0
+        return self.rate.besides + self.seconds + (self.source_seconds or 0.0)
+
+    @property
+    def too_long(self) -> bool:
+        """Compaction could overtake a replay that it begins; those that it takes over have clocks of their own."""
+        return bool(self.replays) and self.seconds > self.longest
 
     @property
     def longest(self) -> float:
@@ -128,16 +111,23 @@ class Plan:
         if change.kind not in REPLAYED or not isinstance(change.part, Part):
             return None
         sizes = [size for size in self.replays if reads(change.part.tables, size.table)]
+        source = [read for read in self.reads if reads(change.part.tables, read.table)]
         rows = sum(size.rows for size in sizes)
-        return PartReplay(rows, sum(size.bytes for size in sizes), rows / self.rate.rows_per_second)
+        return PartReplay(
+            rows + sum(read.left for read in source),
+            sum(size.bytes for size in sizes) + sum(read.bytes_left for read in source),
+            rows / self.rate.rows_per_second + sum(read.seconds for read in source),
+        )
 
     def estimate(self) -> dict[str, Any]:
         """What the request carries, to be seen beside what really happened."""
         return {
             "rows": self.rows,
             "bytes": self.bytes,
+            "adopted_rows": self.adopted_rows,
             "rows_per_second": round(self.rate.rows_per_second),
             "seconds": round(self.seconds, 1),
+            "source_seconds": round(self.source_seconds, 1) if self.source_seconds is not None else None,
             "active_in_seconds": round(self.active_in, 1),
             "max_rate": self.max_rate,
         }
@@ -155,7 +145,9 @@ class Plan:
                 **self.estimate(),
                 "measured": self.rate.measured,
             },
-            "source": [{"table": r.table, "rows": r.rows, "new": r.new} for r in self.reads],
+            "source": [
+                {"table": r.table, "rows": r.rows, "bytes": r.bytes, "left": r.left, "new": r.new} for r in self.reads
+            ],
             "downloads": [
                 {"definition": d.definition, "buckets": d.buckets, "rows": d.rows, "clients": d.clients}
                 for d in self.downloads
@@ -195,31 +187,34 @@ def make_plan(
     rate: Rate = GUESSED,
     max_rate: int = 0,
     lag_ms: int = REPLAY_PATIENCE_MS,
+    adopted: Sequence[TableSize] = (),
     clients: Connected | None = None,
 ) -> Plan:
     """Compare `wanted` with the parts in force.
 
-    `sizes` are of all tables that a replay reads; `counts`: version → (buckets, rows) as last committed; `clients`
-    None where no node tells of any.
+    `sizes` are of all tables that a replay reads, `adopted` of what is left to replays of a pending deploy; `counts`:
+    version → (buckets, rows) as last committed; `clients` None where no node tells of any.
     """
     changes = diff(active, wanted, pending=pending, retained=retained)
     tables = expanded(replayed_tables(changes), sizes)
-    downloads = tuple(_downloads(changes, counts, clients))
-    again = _replaced(changes, {download.definition for download in downloads})
+    new = {read.table for read in reads if read.new} - sizes.keys()  # all of it comes with the change log
+    again = tuple(downloads(changes, counts, clients))
+    gone = replaced(changes, {download.definition for download in again})
     return Plan(
         base=base,
         changes=changes,
-        replays=tuple(sizes.get(table, TableSize(table, 0, 0)) for table in tables),
-        downloads=downloads,
+        replays=tuple(sizes.get(table, TableSize(table, 0, 0)) for table in tables if table not in new),
+        downloads=again,
         rate=rate.limited(max_rate),
         same=same,
         supersedes=supersedes if supersedes != follows else 0,
         follows=follows,
         max_rate=max_rate,
         lag_ms=lag_ms,
+        adopted=tuple(adopted),
         reads=tuple(reads),
         connected=clients.clients if clients is not None else 0,
-        affected=clients.having(again) if clients is not None and again else None,
+        affected=clients.having(gone) if clients is not None and gone else None,
     )
 
 
@@ -238,35 +233,3 @@ def pending_moved(then: int, now: int) -> str:
     """What was pending when a deploy was planned, and what is now; 0: nothing."""
     was, is_now = (f"generation {generation}" if generation else "no deploy" for generation in (then, now))
     return f"planned while {was} was pending, now {is_now} is pending"
-
-
-def _replaced(changes: Sequence[PartChange], definitions: Collection[str]) -> set[int]:
-    """The bucket versions of these definitions that clients lose for others."""
-    return {
-        c.version
-        for c in changes
-        if c.kind == "removed" and c.part.kind == "bucket" and c.version and c.part.definition in definitions
-    }
-
-
-def _downloads(
-    changes: Sequence[PartChange], counts: Mapping[int, tuple[int, int]], clients: Connected | None
-) -> list[Download]:
-    renewed = {c.part.definition for c in changes if c.kind in ("new", "adopted") and c.part.kind == "bucket"}
-    again = [
-        c
-        for kind in ("removed", "restored")
-        for c in changes
-        if c.kind == kind and c.part.kind == "bucket" and (kind == "restored" or c.part.definition in renewed)
-    ]
-    return [
-        Download(c.part.definition, *counts.get(c.version or 0, (0, 0)), _clients(changes, c.part.definition, clients))
-        for c in again
-    ]
-
-
-def _clients(changes: Sequence[PartChange], definition: str, clients: Connected | None) -> int | None:
-    """Those who have buckets of what the definition's parts take the place of; whom one gets that comes back
-    in nobody's place, nobody can say."""
-    versions = _replaced(changes, {definition})
-    return clients.having(versions) if clients is not None and versions else None

@@ -1,4 +1,8 @@
-"""How fast the app's last replays were and what a deploy takes besides: what a plan estimates by."""
+"""How fast the replays of the app's last deploys were and what a deploy takes besides: what a plan estimates by.
+
+A verify replays everything and a repair compares it: they take another time a row. What a clock that was set says is
+no duration.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from connector.deploy.catalog import Deployment
 
@@ -28,15 +33,26 @@ class Rate:
 
 
 def measured_rate(deployments: Sequence[Deployment]) -> Rate:
-    """Of the last replays that ran at full speed; a guess where there was none."""
-    counted = [d for d in deployments if d.replay_ms and d.replayed_rows >= FEWEST_ROWS and not _limited(d)][-REPLAYS:]
+    """Of the last deploys whose replays ran at full speed; a guess where there was none."""
+    counted = [d for d in deployments if _is_measured(d)][-REPLAYS:]
     if not counted:
         return Rate()
     rows, ms = sum(d.replayed_rows for d in counted), sum(d.replay_ms for d in counted)
-    others = [d.switched_at - d.requested_at - d.replay_ms for d in counted if d.switched_at]
-    besides = max(0, median(others)) / 1000 if others else Rate().besides
+    others = [d.switched_at - d.requested_at - d.replay_ms for d in counted if d.switched_at and not _has_waited(d)]
+    durations = [ms for ms in others if ms >= 0]
+    besides = median(durations) / 1000 if durations else Rate().besides
     return Rate(rows / ms * 1000, besides, measured=True)
 
 
-def _limited(deployment: Deployment) -> bool:
-    return bool(deployment.estimate and json.loads(deployment.estimate).get("max_rate"))
+def _is_measured(deployment: Deployment) -> bool:
+    full = deployment.kind == "deploy" and not _estimate(deployment).get("max_rate")
+    return full and deployment.replay_ms > 0 and deployment.replayed_rows >= FEWEST_ROWS
+
+
+def _has_waited(deployment: Deployment) -> bool:
+    """For a table to be complete: the initial snapshot, or one that was captured for it."""
+    return _estimate(deployment).get("source_seconds") is not None
+
+
+def _estimate(deployment: Deployment) -> dict[str, Any]:
+    return dict(json.loads(deployment.estimate)) if deployment.estimate else {}

@@ -10,7 +10,8 @@ import pytest
 
 from connector.cli.plan_text import plan_lines, table_lines
 from connector.cli.planning import refuse_too_long
-from connector.deploy.plan import Plan, TableSize, make_plan
+from connector.deploy.costs import SourceRead, TableSize
+from connector.deploy.plan import Plan, make_plan
 from connector.deploy.plan_file import check_still, read, written
 from connector.deploy.rates import Rate, measured_rate
 from connector.errors import BadConfig, RequestRefused
@@ -111,6 +112,66 @@ def test_a_limit_makes_the_replay_longer_and_is_no_measurement() -> None:
     tiny = deployment(3, [3], replayed_rows=9, replay_ms=900)
     assert measured_rate([slow]) == Rate(30_000.0, 2.0, measured=False), "a guess"
     assert measured_rate([slow, fast, tiny]) == Rate(5000.0, 2.0, measured=True)
+
+
+def test_only_deploys_are_measured_and_no_clock_that_was_set() -> None:
+    times: dict[str, Any] = {"requested_at": 1000, "replayed_rows": 5000, "replay_ms": 1000}
+    fast = deployment(1, [1], **times, switched_at=4000)
+    slow: dict[str, Any] = times | {"replay_ms": 50_000, "switched_at": 90_000}
+    waited = deployment(4, [4], **times, switched_at=600_000, estimate=json.dumps({"source_seconds": 0.0}))
+    assert measured_rate(
+        [fast, deployment(2, [2], kind="verify", **slow), deployment(3, [3], kind="repair", **slow)]
+    ) == (measured_rate([fast]))
+    assert measured_rate([fast, waited]) == Rate(5000.0, 2.0, measured=True), "it waited for the database"
+    assert measured_rate([waited]) == Rate(5000.0, Rate().besides, measured=True)
+    back = deployment(5, [5], **times | {"replay_ms": -7450}, switched_at=4000)
+    assert measured_rate([back]) == Rate()
+    assert measured_rate([back, fast]) == measured_rate([fast])
+    adopted = deployment(6, [6], **times | {"replay_ms": 9000}, switched_at=4000)
+    assert measured_rate([adopted]).besides == Rate().besides, "its replay began before it was asked for"
+
+
+def test_a_replay_that_goes_on_is_counted_as_far_as_it_is_left() -> None:
+    """And is not refused: its clock runs already."""
+    one = replace(deployed(config(lists=NOTES))[0], version=7)
+    made = plan(
+        {"lists": LISTS}, {"lists": NOTES}, pending=[one], adopted=[TableSize("public.lists", 5000, 1)], max_rate=10
+    )
+    assert made.replays == ()
+    assert (made.adopted_rows, made.seconds, made.active_in) == (5000, 500.0, 502.0)
+    told = list(plan_lines(made))
+    assert (
+        "goes on with a replay that has 5,000 rows left of public.lists, about 8 min 20 s at 10 rows/s (--max-rate)"
+        in told
+    )
+    assert "replays nothing" not in told
+    assert not made.too_long
+
+
+def test_a_table_that_is_not_complete_costs_what_the_database_says_of_it() -> None:
+    """Its rows come with the change log: compaction does not overtake them."""
+    new = SourceRead("public.notes", 8_000_000, True, 1_200_000_000)
+    made = plan({"lists": LISTS}, {"lists": NOTES}, sizes={"public.lists": SIZES["public.lists"]}, reads=[new])
+    told = list(plan_lines(made))
+    assert (
+        "captures public.notes, which is new, and reads it (about 8,000,000 rows, 1.2 GB by the database's own "
+        "estimate) once by incremental snapshot, about 16 min 40 s at 8,000 rows/s (a guess)"
+    ) in told
+    assert [size.table for size in made.replays] == ["public.lists"]
+    assert "8,005,000 rows" in told[3]
+    assert (made.source_seconds, round(made.active_in)) == (1000.0, 1002)
+    assert not made.too_long
+    reading = replace(new, new=False, arrived=6_000_000)
+    assert (reading.left, reading.bytes_left, reading.seconds) == (2_000_000, 300_000_000, 250.0)
+    uncounted = SourceRead("public.notes", None, True, 800_000)
+    assert (uncounted.left, replace(uncounted, arrived=10_000).left) == (8000, 0)
+
+
+def test_a_read_that_nothing_waits_for_takes_no_time() -> None:
+    """The table of a part that is kept is read again, say."""
+    read = SourceRead("public.lists", 8_000_000, False, 1)
+    made = plan({"lists": LISTS}, {"lists": LISTS, "todos": TODOS}, reads=[replace(read, table="public.others")])
+    assert (made.source_seconds, made.estimate()["source_seconds"]) == (None, None)
 
 
 def test_a_plan_file_is_carried_out_as_long_as_it_is_the_plan() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from connector.deploy.adopted import adopted_shares
 from connector.deploy.diff import diff
 from connector.deploy.generation import followed
 from connector.deploy.known import adoptable, deployed, retained
@@ -92,6 +95,26 @@ def test_nothing_of_a_pending_deploy_is_left_where_nothing_of_it_is_wanted() -> 
     after = deploying(changed, deploying(TWO, active(ONE)))
     assert [(t.name, t.versions) for t in after.tributaries if t.pending] == [("t3", (3,))]
     assert [v.version for v in after.versions] == [1, 3]
+
+
+def test_a_plan_knows_what_is_left_of_a_replay_that_it_goes_on_with() -> None:
+    """By table, the share of its offsets that is not taken."""
+    queued = deploying(TWO, active(ONE))
+    assert left(queued, THREE) == [("public.todos", 1.0)]
+    assert left(queued, ONE) == [], "nothing of it is wanted"
+    ends = [{"table": "public.todos", "partition": p, "end": 100} for p in range(4)]
+    bounded = ask(queued, "bounds", tributary="t2", ends=ends).catalog
+    assert left(bounded, THREE) == [("public.todos", 1.0)]
+    taken = [(0, 100, True), (1, 60, False), (2, 0, True)]
+    partitions = [{"table": "public.todos", "partition": p, "taken": t, "done": d} for p, t, d in taken]
+    commit = {"streams": [{"stream": "t2", "partitions": partitions}]}
+    assert left(bounded, THREE, commit) == [("public.todos", 0.35)]
+    assert left(ask(bounded, "head", tributary="t2", head=5).catalog, THREE, commit) == [], "it is done"
+
+
+def left(catalog: Catalog, text: str, commit: dict[str, Any] | None = None) -> list[tuple[str, float]]:
+    changes = diff(deployed(catalog), config_of(text), pending=adoptable(catalog))
+    return adopted_shares(catalog, changes, commit, ["public.todos"])
 
 
 def test_a_deployment_catches_up_once_all_of_its_tributaries_do() -> None:

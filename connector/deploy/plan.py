@@ -13,7 +13,7 @@ from connector.deploy.costs import PartReplay, SourceRead, TableSize
 from connector.deploy.diff import Deployed, PartChange, diff
 from connector.deploy.downloads import Download, downloads, replaced
 from connector.deploy.rates import Rate
-from connector.merge.pending import REPLAY_PATIENCE_MS
+from connector.merge.pending import PLACES, REPLAY_PATIENCE_MS
 from connector.sync.connected import Connected
 
 GUESSED = Rate()
@@ -92,9 +92,14 @@ class Plan:
         return self.rate.besides + self.seconds + (self.source_seconds or 0.0)
 
     @property
+    def own_seconds(self) -> float:
+        """Of the replay that it begins, beside others as fast (rule D2), whose clocks run already."""
+        return (self.rows + min(self.adopted_rows, (PLACES - 1) * self.rows)) / self.rate.rows_per_second
+
+    @property
     def too_long(self) -> bool:
-        """Compaction could overtake a replay that it begins; those that it takes over have clocks of their own."""
-        return bool(self.replays) and self.seconds > self.longest
+        """Compaction could overtake the replay that it begins."""
+        return self.own_seconds > self.longest
 
     @property
     def longest(self) -> float:

@@ -146,6 +146,9 @@ def test_a_replay_that_goes_on_is_counted_as_far_as_it_is_left() -> None:
     )
     assert "replays nothing" not in told
     assert not made.too_long
+    beside = replace(made, replays=(TableSize("public.notes", 100, 1),))
+    assert (beside.own_seconds, beside.too_long) == (30.0, False), "three at once, each as fast"
+    assert replace(made, replays=(TableSize("public.notes", 2000, 1),)).too_long
 
 
 def test_a_table_that_is_not_complete_costs_what_the_database_says_of_it() -> None:

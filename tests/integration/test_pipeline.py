@@ -184,11 +184,17 @@ def test_a_deploy_adopts_what_the_pending_one_replays(source: Any, pipeline: Pip
     first, second = (pipeline.folder / name for name in ("first.yaml", "second.yaml"))
     first.write_text(CHANGED + EXTRA.format(column="title"))
     second.write_text(CHANGED + EXTRA.format(column="score"))
+    earlier = str(pipeline.folder / "plan.json")
+    assert pipeline.cli("plan", str(second), "--out", earlier).returncode == 2
     assert pipeline.cli("deploy", str(first), "--no-wait").returncode == 0
     pipeline.await_frozen()
+    unseen = pipeline.cli("deploy", earlier, "--no-wait")
+    assert unseen.returncode == 1
+    assert "planned while no deploy was pending, now generation 2 is pending" in unseen.stderr
     plan = json.loads(pipeline.cli("plan", str(second), "--json").stdout)
     changes = {part["definition"]: part["change"] for part in plan["parts"] if part["change"] != "removed"}
     assert (plan["supersedes"], changes["open_todos"], changes["extra"]) == (2, "adopted", "new")
+    assert plan["replay"]["adopted_rows"] == pytest.approx(TODOS, rel=0.1), "nothing of it is taken yet"
     assert pipeline.cli("deploy", str(second), "--no-wait").returncode == 0
     adopted = eventually(lambda: [t for t in pipeline.catalog().tributaries if t.generation == 3], what="the adoption")
     assert {t.name: len(t.versions) for t in adopted} == {"t2": 1, "t3": 1}

@@ -5,12 +5,14 @@ Every step is a pure function; the merge numbers and writes the result (one reco
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 MAIN = "main"
-KEPT_ENDED = 10  # deployments that are over and still listed
+KEPT_ENDED = 10  # deploys that are over and still listed, of those that were active and of those that never were
+KEPT_OTHERS = 3  # the same of verifies, resumes and repairs, of each: nobody goes back to one
 
 DeploymentState = Literal["replaying", "catching_up", "aligned", "active", "retained", "dropped", "failed", "cancelled"]
 VersionState = Literal["pending", "exposed", "retained", "throwaway"]
@@ -73,6 +75,11 @@ class Deployment:
     def pending(self) -> bool:
         """On its way to a switch or an alignment."""
         return self.state in ("replaying", "catching_up")
+
+    @property
+    def over(self) -> bool:
+        """Nothing of it is kept but what `syncline history` tells."""
+        return self.state in ("dropped", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,9 +316,14 @@ def taken_over(catalog: Catalog, versions: frozenset[int]) -> Catalog:
 
 
 def pruned(deployments: tuple[Deployment, ...]) -> tuple[Deployment, ...]:
-    """The deployments without those that have been over for long."""
-    ended = [d.generation for d in deployments if d.state in ("dropped", "failed", "cancelled")]
-    forgotten = set(ended[:-KEPT_ENDED])
+    """The deployments without those that have been over for long; none makes room for another kind."""
+    forgotten: set[int] = set()
+    kinds = Counter((d.kind, bool(d.switched_at)) for d in deployments if d.over)
+    for deployment in deployments:
+        kind = (deployment.kind, bool(deployment.switched_at))
+        if deployment.over and kinds[kind] > (KEPT_ENDED if deployment.kind == "deploy" else KEPT_OTHERS):
+            kinds[kind] -= 1
+            forgotten.add(deployment.generation)
     return tuple(d for d in deployments if d.generation not in forgotten)
 
 

@@ -22,6 +22,7 @@ from connector.settings import Settings
 from schemas.codec import Codec
 from topologies.exits import FENCED, REWOUND
 from topologies.follow import Follower, available, has_begun, has_ended
+from topologies.logs import Logs
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ FENCED_DELAY = 5.0
 STEADY = 30.0  # seconds that a process runs before its next death counts as the first
 GRACE = 8.0  # seconds to end cleanly in
 LOOK = 0.05
-KEPT_LOGS = 10  # of tributaries
 SPARE = "stream spare"
 STREAM_TO_COME = ("topologies.stream", "--stream", "-")
 KEPT = (*ROLES, SPARE)  # whatever the catalog lists
@@ -47,8 +47,9 @@ Say = Callable[[str], None]
 class Worker:
     """One worker: its process, and when to start it again."""
 
-    def __init__(self, name: str, arguments: Sequence[str], settings: Settings, say: Say) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], settings: Settings, say: Say, logs: Logs) -> None:
         self.name = name
+        self._logs = logs
         self._settings = settings
         self._arguments = arguments
         self._say = say
@@ -146,8 +147,7 @@ class Worker:
         with lines:
             for line in lines:
                 sys.stderr.write(f"{self.name} | {line}")
-                with (self._settings.state / "logs" / f"{self.name.replace(' ', '-')}.log").open("a") as file:
-                    file.write(line)
+                self._logs.write(self.name, line)
 
 
 class Supervisor:
@@ -158,9 +158,9 @@ class Supervisor:
         self._say = say
         self._stopped = threading.Event()
         self._follower: Follower | None = None
-        self._workers = {role: Worker(role, ROLES[role], settings, say) for role in ROLES if role in set(roles)}
+        self._logs = Logs(settings.state / "logs")
+        self._workers = {role: self._worker(role, ROLES[role]) for role in ROLES if role in set(roles)}
         self._ending: list[Worker] = []
-        (settings.state / "logs").mkdir(parents=True, exist_ok=True)
 
     @property
     def pids(self) -> dict[str, int | None]:
@@ -213,7 +213,10 @@ class Supervisor:
                 self._workers[name] = self._started(name, stream)
         self._end([name for name in self._workers if name not in KEPT and name not in wanted], now)
         if not wanted and SPARE not in self._workers:
-            self._workers[SPARE] = Worker(SPARE, STREAM_TO_COME, self._settings, self._say)
+            self._workers[SPARE] = self._worker(SPARE, STREAM_TO_COME)
+
+    def _worker(self, name: str, arguments: Sequence[str]) -> Worker:
+        return Worker(name, arguments, self._settings, self._say, self._logs)
 
     def _started(self, name: str, stream: str) -> Worker:
         """A worker for a tributary: the spare one, so that no deploy waits for a process to start, else a new one."""
@@ -221,7 +224,7 @@ class Supervisor:
         spare = self._workers.get(SPARE)
         if spare is not None and spare.become(name, arguments, stream):
             return self._workers.pop(SPARE)
-        return Worker(name, arguments, self._settings, self._say)
+        return self._worker(name, arguments)
 
     def _sweep(self, streams: Sequence[str]) -> None:
         """Nothing of tributaries that have ended stays in the state folder but the last logs."""
@@ -229,9 +232,8 @@ class Supervisor:
         for stream in streams:
             shutil.rmtree(folder / "faust" / stream, ignore_errors=True)
             (folder / f"stuck.{stream}.json").unlink(missing_ok=True)
-        logs = sorted((folder / "logs").glob("stream-t*.log"), key=lambda log: log.stat().st_mtime) if streams else []
-        for old in logs[:-KEPT_LOGS]:
-            old.unlink(missing_ok=True)
+        if streams:
+            self._logs.sweep()
 
     def _end(self, names: Sequence[str], now: float) -> None:
         for name in names:

@@ -140,8 +140,11 @@ class Collector:
         log.info("version %d (%s, %s) answers", version.version, version.definition, version.label)
 
     async def _end(self, agent: Agent) -> None:
+        """Faust has no way to take an agent back; its two trees of services would keep it, and all that it holds."""
         del self._app.agents[agent.agent.name]
         await agent.agent.stop()
+        self._app.topics.beacon.discard(agent.agent)
+        agent.agent.beacon.detach(self._app.agents.beacon)
         log.info("version %d has ended", agent.compiled.version)
 
     def _answering(self, compiled: CompiledVersion) -> Callable[[AsyncIterable[Work]], Awaitable[None]]:

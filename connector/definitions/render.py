@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
+from weakref import WeakValueDictionary
 
 from connector.definitions.expressions import Absent, compile_column
 from connector.definitions.model import Options
@@ -13,33 +14,37 @@ from connector.values import Row, SqliteValue, object_text, text_form
 
 Rendered = tuple[str, str, bytes]  # id, text of the PUT, hash
 Render = Callable[[Row], Rendered]
-KNOWN = 10_000  # renderings that later queries can share
 REMEMBERED = 2048  # rows; more than a batch or a replay's chunk has
 
 
 class Renderings:
     """How rows become texts of PUTs, shared by parts that are evaluated side by side.
 
-    Parts that select the same columns under the same name want the same text of the same row: it is made once.
+    Parts that select the same columns under the same name want the same text of the same row: it is made once. A
+    rendering goes, with the rows it remembers, once no part has it any more.
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, _Shared] = {}
+        self._known: WeakValueDictionary[str, _Shared] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def of(self, query: Mapping[str, Any], options: Options) -> Render:
         """The rendering that a bucket query asks for; its type is known and no metadata is left in it."""
         name = json.dumps([query["type"], query["columns"], options.plan()])
-        if len(self._known) >= KNOWN:  # by wildcards over more tables than anybody has
-            self._known.clear()
-        if name in self._known:
-            self._known[name].shared = True
-        return self._known.setdefault(name, _Shared(_rendering(query, options)))
+        known = self._known.get(name)
+        if known is not None:
+            known.shared = True
+            return known
+        made = self._known[name] = _Shared(_rendering(query, options))
+        return made
 
 
 class _Shared:
     """Remembers, once a second query wants it, what it has made of the last rows; a row is known by its identity."""
 
-    __slots__ = ("_made", "_render", "shared")
+    __slots__ = ("__weakref__", "_made", "_render", "shared")
 
     def __init__(self, render: Render) -> None:
         self._render = render

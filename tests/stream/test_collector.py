@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -196,3 +197,23 @@ def test_an_agent_that_keeps_the_loop_is_seen_from_outside(tmp_path: Path, monke
         assert desk.hung == [(5, [2])]
 
     run(tmp_path, scene, timeout=1.0)
+
+
+def test_versions_that_have_ended_are_forgotten(tmp_path: Path) -> None:
+    """Main lives through every deploy: Faust would keep all agents there ever were, and with them their plans' work."""
+
+    async def scene(desk: Desk) -> None:
+        ended: list[weakref.ref[Any]] = []
+        for _ in range(10):
+            await desk.collector.set_versions(())
+            await desk.collector.set_versions(versions(CONFIG))
+            await desk.ask("k")
+            for agent in desk.collector._agents.values():
+                ended += [weakref.ref(agent.agent), weakref.ref(agent.compiled.evaluator)]
+        await desk.collector.set_versions(())
+        await asyncio.sleep(0.05)
+        gc.collect()
+        alive = [each for each in ended if each() is not None]
+        assert len(alive) <= 2, "of the first agent, whose context what Faust starts with it keeps"
+
+    run(tmp_path, scene)

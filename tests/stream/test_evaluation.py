@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 from collections.abc import Sequence
@@ -252,3 +253,20 @@ def test_an_empty_batch_is_answered() -> None:
     [record] = records(batch(), compiled("SELECT id FROM todos"))
     assert record["tables"] == []
     assert (record["part"], record["parts"], record["position"]) == (0, 1, 7)
+
+
+def test_a_rendering_goes_with_the_last_part_that_has_it() -> None:
+    """It remembers thousands of rows."""
+    config = "bucket_definitions:\n" + "".join(
+        f'  d{n}:\n    data: ["SELECT id, title FROM todos WHERE done = {n % 2}"]\n' for n in range(2)
+    )
+    renderings = Renderings()
+    parts = [compile_version(v.version, v.plan, renderings) for v in versions(config)]
+    assert [bool(part.evaluator.reads(TODOS)) for part in parts] == [True, True]
+    assert len(renderings) == 1
+    parts.pop()
+    gc.collect()
+    assert len(renderings) == 1
+    parts.clear()
+    gc.collect()
+    assert len(renderings) == 0

@@ -8,6 +8,8 @@ from dataclasses import replace
 from connector.merge.catalog import MAIN, Catalog, Deployment, DeploymentState, Version, pruned, with_deployment
 
 LONGEST_KEPT = 64 * 1024  # characters of a config that is kept once its deployment is over: the catalog is one record
+KEPT_RETAINED = 5  # retained deployments, newest first: main evaluates each one's versions, the catalog has its text
+CROWDED_OUT = f"{KEPT_RETAINED} newer ones are kept"
 VERIFY_PATIENCE_MS = 10 * 60 * 1000  # an aligned verify that nobody drops goes by itself after so long
 
 
@@ -39,12 +41,28 @@ def _given_up(catalog: Catalog, deployment: Deployment, state: DeploymentState, 
 
 
 def expired(catalog: Catalog, now: int) -> Catalog:
-    """What time ends: retained versions past their date, a verify that nobody came back for."""
+    """What time ends: retained versions past their date, or of deployments that many have followed; a verify that
+    nobody came back for."""
     for deployment in catalog.deployments:
         stands = deployment.kind == "verify" and deployment.state == "aligned"
         if stands and now >= deployment.switched_at + VERIFY_PATIENCE_MS:
             catalog = dropped(catalog, deployment, "nobody dropped it")
-    return released(catalog, {v.version for v in idle(catalog) if now >= v.dropped_at})
+    crowded = _crowded_out(catalog)
+    return released(catalog, {v.version for v in idle(catalog) if now >= v.dropped_at or v.version in crowded})
+
+
+def _retained(catalog: Catalog) -> list[Deployment]:
+    """The newest last."""
+    return sorted((d for d in catalog.deployments if d.state == "retained"), key=lambda d: d.switched_at)
+
+
+def _crowded_out(catalog: Catalog) -> set[int]:
+    """Versions that only deployments have which are not among the newest retained ones."""
+    older, newest = (
+        {number for d in some for number in d.versions()}
+        for some in (_retained(catalog)[:-KEPT_RETAINED], _retained(catalog)[-KEPT_RETAINED:])
+    )
+    return older - newest
 
 
 def idle(catalog: Catalog) -> list[Version]:
@@ -67,15 +85,18 @@ def released(catalog: Catalog, numbers: Collection[int], reason: str = "") -> Ca
 
 
 def _ended(catalog: Catalog, reason: str = "") -> Catalog:
-    """Retained deployments none of whose versions is retained any more are dropped."""
+    """Retained deployments are dropped where none of their versions is retained any more, or newer ones are enough."""
     retained = {v.version for v in catalog.versions if v.state == "retained"}
-    over = {d.generation for d in catalog.deployments if d.state == "retained" and not d.versions() & retained}
-    if not over:
-        return catalog
+    newest = {d.generation for d in _retained(catalog)[-KEPT_RETAINED:]}
     deployments = tuple(
-        replace(d, state="dropped", reason=reason, config=d.config if len(d.config) <= LONGEST_KEPT else "")
-        if d.generation in over
-        else d
+        d
+        if d.state != "retained" or (d.generation in newest and d.versions() & retained)
+        else _over(d, reason if d.generation in newest else CROWDED_OUT)
         for d in catalog.deployments
     )
-    return replace(catalog, deployments=pruned(deployments))
+    return catalog if deployments == catalog.deployments else replace(catalog, deployments=pruned(deployments))
+
+
+def _over(deployment: Deployment, reason: str) -> Deployment:
+    config = deployment.config if len(deployment.config) <= LONGEST_KEPT else ""
+    return replace(deployment, state="dropped", reason=reason, config=config)

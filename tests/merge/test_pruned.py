@@ -1,8 +1,12 @@
-"""What the catalog still tells of deployments that are over."""
+"""What the catalog still has of deployments that are over, or only kept."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from connector.deploy.known import retained as kept_up_to_date
 from connector.merge.catalog import KEPT_ENDED, KEPT_OTHERS, Catalog, Deployment, pruned
+from connector.merge.endings import CROWDED_OUT, KEPT_RETAINED, expired
 from tests.builders import deployment
 from tests.merge.test_requests import ONE, OTHER, TWO, active, ask, deploy
 
@@ -37,3 +41,38 @@ def test_the_oldest_of_each_kind_go() -> None:
     assert of["deploy"] == [4 * n for n in range(KEPT_ENDED, 2 * KEPT_ENDED)]
     for index, kind in enumerate(kinds[1:], 1):
         assert of[kind] == [4 * n + index for n in range(2 * KEPT_ENDED - KEPT_OTHERS, 2 * KEPT_ENDED)]
+
+
+def test_many_deploys_within_the_hour_keep_few_versions() -> None:
+    """Main evaluates each, and the catalog is one record."""
+    catalog = Catalog()
+    for n in range(20):
+        catalog = expired(active(f"{ONE}      - SELECT id FROM todos WHERE n = {n}\n", catalog), 2000)
+    retained = [d.generation for d in catalog.deployments if d.state == "retained"]
+    assert retained == list(range(20 - KEPT_RETAINED, 20))
+    assert [v.version for v in catalog.versions if v.state == "retained"] == retained
+    assert {d.reason for d in catalog.deployments if d.state == "dropped"} == {CROWDED_OUT}
+    instant = kept_up_to_date(catalog, {v.version for v in catalog.versions})
+    assert sorted(part.version for part in instant) == retained, "without a replay"
+
+
+def test_a_version_stays_that_one_of_the_newest_has() -> None:
+    catalog = Catalog()
+    for n in range(2 * KEPT_RETAINED + 1):
+        catalog = expired(active(ONE if n % 2 else OTHER, catalog), 2000)
+    assert [(v.version, v.state) for v in catalog.versions] == [(1, "exposed"), (2, "retained")]
+
+
+def test_what_comes_back_stays_until_it_has() -> None:
+    catalog, texts = Catalog(), [f"{ONE}      - SELECT id FROM todos WHERE n = {n}\n" for n in range(9)]
+    for text in texts[: KEPT_RETAINED + 1]:
+        catalog = expired(active(text, catalog), 2000)
+    coming = deploy(catalog, texts[0]).catalog
+    crowded = expired(replace(coming, deployments=(*coming.deployments, retained_beside(coming))), 2000)
+    assert 1 in {v.version for v in crowded.versions}
+
+
+def retained_beside(catalog: Catalog) -> Deployment:
+    """One more, newer than all others."""
+    versions = [v.version for v in catalog.versions if v.version > 1]
+    return deployment(99, versions, state="retained", switched_at=9000)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from connector import errors
-from connector.cli import COMMANDS, main, verify
+from connector.cli import COMMANDS, main, verify_text
+from connector.cli.comparing import Verified
 from connector.deploy.catalog import Catalog
 from connector.deploy.costs import SourceRead, TableSize
 from connector.deploy.downloads import Download
@@ -194,8 +195,8 @@ def test_the_object_of_deploy() -> None:
 
 def test_the_object_of_verify() -> None:
     found = Difference("1#all[]", "todos", "t1", '["public.todos","t1"]', None, "00", None, "{}")
-    verified = verify.Verified(position=1, different=1, found=[found], stopped=("all",))
-    assert shape(verify.as_json(verified, 1.0)) == shape(documented("verify"))
+    verified = Verified(position=1, different=1, found=[found], stopped=("all",))
+    assert shape(verify_text.as_json(verified, 1.0)) == shape(documented("verify"))
 
 
 def test_the_object_of_init() -> None:

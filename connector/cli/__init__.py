@@ -56,3 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough, as in `syncline buckets | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if not _is_of_kafka(error):
+            raise
+        print(importlib.import_module("connector.cli.broker").as_told(error, args.settings).report(), file=sys.stderr)
+        return 1
+
+
+def _is_of_kafka(error: Exception) -> bool:
+    """Whether it is the Kafka library's, which is loaded only where a command has asked for it."""
+    library = sys.modules.get("confluent_kafka")
+    return library is not None and isinstance(error, library.KafkaException)

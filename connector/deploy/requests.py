@@ -16,7 +16,16 @@ from connector.deploy.generation import begun, new_deployment, new_tributary
 from connector.deploy.known import adoptable, deployed, pending_deploys, pending_generation, retained, under_way
 from connector.deploy.plan import pending_moved, planned
 from connector.deploy.resume import shadows, stopped_versions
-from connector.merge.catalog import Catalog, Comparison, ReplayEnd, Version, added, bounded, tributary_name
+from connector.merge.catalog import (
+    Catalog,
+    Comparison,
+    ReplayEnd,
+    Version,
+    added,
+    bounded,
+    tributary_name,
+    with_deployment,
+)
 from connector.merge.endings import cancelled, dropped, idle, released
 from connector.merge.overlay import landing_tributary
 from connector.merge.pending import headed
@@ -76,6 +85,8 @@ def _verify(catalog: Catalog, request: Request, moment: Moment) -> Decision:
         return refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
     generation, name = catalog.next_generation, tributary_name(catalog.next_generation)
     originals = [v for v in catalog.versions if v.version in active.versions() and not v.stopped_at]
+    if not originals:
+        return refused(catalog, "no active part goes on, so that there is nothing to compare")
     numbers = {v.version: catalog.next_version + i for i, v in enumerate(originals)}
     copies = [replace(v, version=numbers[v.version], state="throwaway", stream=name, dropped_at=0) for v in originals]
     deployment = replace(
@@ -140,7 +151,7 @@ def _cancel(catalog: Catalog, request: Request, moment: Moment) -> Decision:
 def _drop(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     generation = request["generation"]
     deployment = catalog.deployment(generation)
-    if deployment is None or deployment.state in ("dropped", "failed"):
+    if deployment is None or deployment.over:
         return Decision("unchanged", "it is gone", generation, catalog)
     landing = landing_tributary(catalog)
     if (landing is not None and landing.generation == generation) or not (
@@ -148,6 +159,18 @@ def _drop(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     ):
         return refused(catalog, f"generation {generation} is {deployment.state}")
     return Decision("accepted", "", generation, dropped(catalog, deployment, "dropped on request"))
+
+
+def _keep(catalog: Catalog, request: Request, moment: Moment) -> Decision:
+    """Somebody still compares what an aligned verify has: its time begins anew."""
+    deployment = catalog.deployment(request["generation"])
+    if deployment is None or deployment.over:
+        why = f" as {deployment.state}: {deployment.reason}" if deployment is not None else ""
+        return refused(catalog, f"generation {request['generation']} has ended{why}")
+    if deployment.kind != "verify" or deployment.state != "aligned":
+        return Decision("unchanged", f"it is {deployment.state}", deployment.generation, catalog)
+    kept = replace(deployment, switched_at=moment.now)
+    return Decision("accepted", "", deployment.generation, with_deployment(catalog, kept))
 
 
 def _bounds(catalog: Catalog, request: Request, moment: Moment) -> Decision:
@@ -194,6 +217,7 @@ DECISIONS: Mapping[str, Callable[[Catalog, Request, Moment], Decision]] = {
     "repair": _repair,
     "cancel": _cancel,
     "drop": _drop,
+    "keep": _keep,
     "bounds": _bounds,
     "head": _head,
     "compact": _compact,

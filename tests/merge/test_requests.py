@@ -16,8 +16,8 @@ from connector.deploy.known import adoptable, deployed, retained
 from connector.deploy.plan import make_plan, planned
 from connector.deploy.requests import check_plans, decide
 from connector.errors import BadConfig
-from connector.merge.catalog import Catalog, switched
-from connector.merge.endings import expired
+from connector.merge.catalog import Catalog, switched, with_deployment
+from connector.merge.endings import VERIFY_PATIENCE_MS, expired
 from connector.merge.pending import started
 
 ONE = """\
@@ -254,6 +254,28 @@ def test_a_verify_copies_every_active_part_under_throwaway_versions() -> None:
 
 def test_a_verify_without_anything_deployed_is_refused() -> None:
     assert ask(Catalog(), "verify").outcome == "refused"
+
+
+def test_a_verify_of_nothing_is_refused() -> None:
+    """All of it is stopped."""
+    catalog = active(ONE)
+    stopped = replace(catalog, versions=tuple(replace(v, stopped_at=5) for v in catalog.versions))
+    assert ask(stopped, "verify").reason == "no active part goes on, so that there is nothing to compare"
+
+
+def test_a_verify_that_is_kept_goes_on() -> None:
+    """Its command compares for longer than the merge would wait for one that is gone."""
+    catalog = ask(active(ONE), "verify").catalog
+    assert ask(catalog, "keep", generation=2).outcome == "unchanged", "it is not aligned yet"
+    stands = with_deployment(catalog, replace(catalog.deployments[1], state="aligned", switched_at=10))
+    late = MOMENT.now + VERIFY_PATIENCE_MS - 1
+    kept = ask(stands, "keep", generation=2)
+    assert kept.outcome == "accepted"
+    assert [d.state for d in expired(kept.catalog, late).deployments] == ["active", "aligned"]
+    gone = expired(stands, late)
+    assert ask(gone, "keep", generation=2).reason.startswith("generation 2 has ended as dropped: its command was not")
+    assert ask(gone, "keep", generation=7).outcome == "refused"
+    assert ask(catalog, "keep", generation=1).outcome == "unchanged"
 
 
 @pytest.mark.parametrize("kind", ["verify", "deploy"])

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.cli.verify import LISTED, Verified, _compare_part, as_json, lines
+from connector.cli.comparing import LISTED, Verified, compare_part
+from connector.cli.verify_text import as_json, lines
 from connector.merge.catalog import Comparison
 from connector.oplog.compare import pairs, row_key, row_of
 from connector.oplog.fold import fold
@@ -45,7 +46,7 @@ class Logs:
     def verified(self, folder: Path, kind: str = "bucket") -> Verified:
         both = Comparison(REBUILT, len(self.ops[REBUILT]), LIVE, len(self.ops[LIVE]))
         found = Verified(3)
-        _compare_part(found, self, both, version(LIVE, kind=kind), folder)  # type: ignore[arg-type]
+        compare_part(found, self, both, version(LIVE, kind=kind), folder, lambda: None)  # type: ignore[arg-type]
         return found
 
 

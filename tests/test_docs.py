@@ -25,6 +25,7 @@ from connector.deploy.progress import progress
 from connector.deploy.rates import Rate
 from connector.deploy.requests import DECISIONS
 from connector.deploy.status import status
+from connector.oplog.audit import Fault
 from connector.oplog.compare import Difference
 from connector.settings import Settings
 from connector.sync.connected import overview
@@ -195,7 +196,7 @@ def test_the_object_of_deploy() -> None:
 
 def test_the_object_of_verify() -> None:
     found = Difference("1#all[]", "todos", "t1", '["public.todos","t1"]', None, "00", None, "{}")
-    verified = Verified(position=1, different=1, found=[found], stopped=("all",))
+    verified = Verified(position=1, different=1, found=[found], stopped=("all",), faults=[Fault("", 1, "")])
     assert shape(verify_text.as_json(verified, 1.0)) == shape(documented("verify"))
 
 

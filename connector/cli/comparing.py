@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from connector.deploy.catalog import Catalog, Comparison, Deployment, Version
+from connector.oplog.audit import Audit, Fault, history_faults
 from connector.oplog.compare import Difference, Pair, Print, pairs, row_of
-from connector.oplog.ops import bucket_name
+from connector.oplog.ops import Op, bucket_name
 from connector.settings import Settings
 from connector.store.folded import FoldedRows
+from connector.store.history import History
 from connector.store.scratch import scratch
 from topologies.oplogs import OpLogReader
 
-LISTED = 100  # differences that --json has; all are counted
+LISTED = 100  # differences, and faults, that --json has; all are counted
 FOLDER = "verify-"
 
 T = TypeVar("T")
@@ -33,6 +35,8 @@ class Verified:
     lookups: int = 0
     different: int = 0
     found: list[Difference] = field(default_factory=list)
+    faulty: int = 0  # things in the live op logs that cannot be right
+    faults: list[Fault] = field(default_factory=list)
     stopped: tuple[str, ...] = ()  # definitions that were left out
     repaired: int | None = None  # the position at which what differs was written
     left: int | None = None  # rows that differ after that
@@ -40,7 +44,13 @@ class Verified:
     @property
     def equal(self) -> bool:
         """All that there is was compared, and is the same."""
-        return bool(self.parts) and not self.different
+        return bool(self.parts) and not self.different and not self.faulty
+
+    def blame(self, name: str, fault: Fault) -> None:
+        """Count a fault in the op log of a version, whose buckets begin with this name; list some."""
+        self.faulty += 1
+        if self.faulty <= LISTED:
+            self.faults.append(fault._replace(bucket=f"{name}{fault.bucket}"))
 
 
 def compare(known: Settings, deployment: Deployment, catalog: Catalog, still: Still) -> Verified:
@@ -61,10 +71,17 @@ def compare(known: Settings, deployment: Deployment, catalog: Catalog, still: St
 def compare_part(  # noqa: PLR0917
     verified: Verified, reader: OpLogReader, both: Comparison, version: Version, folder: Path, still: Still
 ) -> None:
-    """Count and compare the rows of one part."""
+    """Count and compare the rows of one part, and see whether its live op log is right by itself."""
+    audit, name = Audit(), bucket_name(both.original, version.definition, "")
+
+    def live() -> Iterator[tuple[int, Op]]:
+        return _while(still, reader.until(both.original, both.original_offset))
+
     folded = FoldedRows(folder / "rows")
     try:
-        folded.apply(both.original, _while(still, reader.until(both.original, both.original_offset)))
+        folded.apply(both.original, _audited(verified, audit, name, live()))
+        if audit.rewritten:
+            _look_at_history(verified, name, folded.marked(both.original, live()), folder / "history")
         folded.apply(both.version, _while(still, reader.until(both.version, both.offset)))
         every = pairs(folded.rows(both.original), folded.rows(both.version))
         differing = list(_differing(verified, _while(still, every), version))
@@ -78,6 +95,23 @@ def _while(still: Still, some: Iterable[T]) -> Iterator[T]:
     for one in some:
         still()
         yield one
+
+
+def _audited(verified: Verified, audit: Audit, name: str, ops: Iterable[tuple[int, Op]]) -> Iterator[tuple[int, Op]]:
+    for offset, op in ops:
+        for fault in audit.faults(op):
+            verified.blame(name, fault)
+        yield offset, op
+
+
+def _look_at_history(verified: Verified, name: str, ops: Iterable[tuple[Op, bool]], folder: Path) -> None:
+    history = History(folder)
+    try:
+        history.add(ops)
+        for fault in history_faults(history.entries()):
+            verified.blame(name, fault)
+    finally:
+        history.close()
 
 
 def _differing(verified: Verified, every: Iterable[Pair], version: Version) -> Iterator[Pair]:

@@ -35,4 +35,4 @@ def run(args: argparse.Namespace) -> int:
         watch.close()
     seconds = time.monotonic() - started
     print(json.dumps(as_json(verified, seconds)) if args.json else "\n".join(lines(verified, seconds)))
-    return 0 if verified.equal or verified.left == 0 else 1
+    return 0 if verified.equal or (verified.left == 0 and not verified.faulty) else 1

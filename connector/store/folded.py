@@ -41,6 +41,13 @@ class FoldedRows:
         for key, value in Cursor(self._db).items(VERSION.pack(version), VERSION.pack(version + 1)):
             yield key[VERSION.size :], Print(value[: -OFFSET.size], OFFSET.unpack(value[-OFFSET.size :])[0])
 
+    def marked(self, version: int, ops: Iterable[tuple[int, Op]]) -> Iterator[tuple[Op, bool]]:
+        """The ops again, each with whether a row of the version is as it says."""
+        cursor = Cursor(self._db)
+        for offset, op in ops:
+            row = cursor.get(_key(version, op)) if op["op"] == "PUT" else None
+            yield op, row is not None and row[-OFFSET.size :] == OFFSET.pack(offset)
+
     def close(self) -> None:
         close(self._db)
 

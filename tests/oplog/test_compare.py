@@ -56,7 +56,8 @@ def test_equal_rows_by_another_history_are_equal(tmp_path: Path) -> None:
         logs.put(LIVE, "[]", "a", text)
     logs.put(LIVE, "[]", "gone", "x")
     logs.remove(LIVE, "[]", "gone")
-    logs.ops[LIVE] += [move(logs.ops[LIVE][0], 2), clear(logs.ops[LIVE][0], 5, 2)]
+    old = logs.ops[LIVE][0]
+    logs.ops[LIVE] += [move(old, 2), clear(old, old["checksum"], 2)]
     logs.put(REBUILT, "[]", "a", "new")
     found = logs.verified(tmp_path)
     assert (found.different, found.parts, found.buckets, found.rows) == (0, 1, 1, 1)

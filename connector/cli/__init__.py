@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "run a node that serves clients, alone"),
     "plan": ("plan", "show what a deploy would do"),
     "deploy": ("deploy", "deploy a sync config; reprocesses only what changed"),
-    "cancel": ("cancel", "give the pending deploy up"),
+    "cancel": ("cancel", "give up what is pending"),
     "rollback": ("rollback", "deploy again what was active before"),
     "resume": ("resume", "let a stopped definition go on"),
     "history": ("history", "the deployments and what became of them"),

@@ -1,4 +1,5 @@
-"""`syncline cancel [GENERATION]`: gives the pending deploy up; the active one stays as it is (law 10)."""
+"""`syncline cancel [GENERATION]`: gives up the deploy, verify, resume or repair that is pending; the active deployment
+stays as it is (law 10)."""
 
 from __future__ import annotations
 

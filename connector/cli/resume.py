@@ -45,8 +45,9 @@ def laid(watch: Watch, generation: int) -> Deployment:
         if deployment is not None and deployment.switched_at:
             return deployment
         if deployment is not None and not deployment.pending:
+            failed = deployment.state == "failed"
             raise RequestRefused(
                 f"it stays as it was: {deployment.reason}",
-                hint="mend the rows that cannot be evaluated, or change the definition and deploy",
+                hint="mend the rows that cannot be evaluated, or change the definition and deploy" if failed else None,
             )
         watch.poll(0.2)

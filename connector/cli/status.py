@@ -57,14 +57,16 @@ def summary(seen: dict[str, Any]) -> str:
     told = f"{_deployment(seen['deployment'])}, checkpoint {seen['checkpoint']} of {seen['position']}"
     told += f", behind by {lag['rows']:,} rows, {lag['ms']:,} ms"
     if (pending := seen["pending"]) is not None:
-        told += f"; generation {pending['generation']} {'; '.join(line.strip() for line in progress_lines(pending))}"
+        told += f"; {_pending(pending)} {'; '.join(line.strip() for line in progress_lines(pending))}"
     return told
 
 
 def lines(seen: dict[str, Any]) -> Iterable[str]:
     """The status as a person reads it."""
     active, pending = seen["deployment"], seen["pending"]
-    yield f"deployment   {_deployment(active)}" + (f", pending {_deployment(pending)}" if pending else "")
+    yield f"deployment   {_deployment(active)}" + (
+        f", pending {_pending(pending)} {pending['state']}" if pending else ""
+    )
     yield f"clients      at {seen['endpoint']}"
     yield f"change log   position {seen['position']}"
     yield f"checkpoint   position {seen['checkpoint']}, behind by {seen['lag']['rows']} rows, {seen['lag']['ms']} ms"
@@ -108,6 +110,12 @@ def _stopped(definitions: list[dict[str, Any]]) -> Iterable[str]:
                     f"stopped      {definition['name']} ({part['part']}) since {since}, "
                     f"at position {stopped['position']}: {stopped['because']}"
                 )
+
+
+def _pending(pending: dict[str, Any]) -> str:
+    """A verify, a resume and a repair are generations too, and say so."""
+    what = "" if pending["kind"] == "deploy" else f"{pending['kind']}, "
+    return f"{what}generation {pending['generation']}"
 
 
 def _deployment(deployment: dict[str, Any] | None) -> str:

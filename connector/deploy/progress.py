@@ -17,11 +17,16 @@ def progress(deployment: Deployment, catalog: Catalog, commit: Record | None) ->
     waits = commit.get("waits", ()) if commit else ()
     return {
         "generation": deployment.generation,
+        "kind": deployment.kind,
         "state": deployment.state,
         "replay": replay(tributaries, commit),
         "parts": _parts(deployment, catalog, tributaries, commit),
-        "waits": [w["reason"] for w in waits if w["generation"] == deployment.generation],
+        "waits": [w["reason"] for w in waits if w["generation"] == deployment.generation] or _comparing(deployment),
     }
+
+
+def _comparing(deployment: Deployment) -> list[str]:
+    return ["the command that asked for it compares"] if deployment.state == "aligned" else []
 
 
 def replay(tributaries: Sequence[Tributary], commit: Record | None) -> dict[str, Any]:

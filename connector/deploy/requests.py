@@ -13,7 +13,7 @@ from connector.definitions.stored import loaded
 from connector.deploy.decision import Decision, Moment, Request, refused
 from connector.deploy.diff import diff
 from connector.deploy.generation import begun, new_deployment, new_tributary
-from connector.deploy.known import adoptable, deployed, pending_deploys, pending_generation, retained, under_way
+from connector.deploy.known import adoptable, deployed, pending_generation, retained, under_way
 from connector.deploy.plan import pending_moved, planned
 from connector.deploy.resume import shadows, stopped_versions
 from connector.merge.catalog import (
@@ -135,17 +135,18 @@ def _overlaid(catalog: Catalog, request: Request, moment: Moment, versions: Sequ
 
 
 def _cancel(catalog: Catalog, request: Request, moment: Moment) -> Decision:
-    """Generation 0 means the pending deploy, of which there is one at most: a later one takes its place."""
-    pending = [d for d in pending_deploys(catalog) if request["generation"] in (0, d.generation)]
-    if pending:
-        return Decision("accepted", "", pending[0].generation, cancelled(catalog, pending[0]))
+    """Generation 0 means what is on its way, of which there is one at most, of whatever kind: a later deploy takes an
+    earlier one's place, and all else is refused or ended beside it."""
+    going = [d for d in under_way(catalog) if request["generation"] in (0, d.generation)]
+    if going:
+        return Decision("accepted", going[0].kind, going[0].generation, cancelled(catalog, going[0]))
     known = catalog.deployment(request["generation"])
     if known is None:
-        what = f"generation {request['generation']} is not known" if request["generation"] else "no deploy is pending"
+        what = f"generation {request['generation']} is not known" if request["generation"] else "nothing is pending"
         return refused(catalog, what)
     if known.state == "cancelled":
         return Decision("unchanged", "it is cancelled", known.generation, catalog)
-    return refused(catalog, f"generation {known.generation} is {known.state}, only a pending deploy can be cancelled")
+    return refused(catalog, f"generation {known.generation} is {known.state}, only what is pending can be cancelled")
 
 
 def _drop(catalog: Catalog, request: Request, moment: Moment) -> Decision:

@@ -28,7 +28,7 @@ def status(
     `endpoint` is this node's, `head` the newest Batch, `commit` the newest Commit, `checkpoint` the newest exposed one.
     """
     active = catalog.active
-    pending = next((d for d in catalog.deployments if d.kind == "deploy" and d.pending), None)
+    pending = next((d for d in catalog.deployments if d.pending or d.state == "aligned"), None)
     counted = {v["version"]: v for v in commit["versions"]} if commit else {}
     return {
         "endpoint": endpoint,

@@ -19,7 +19,7 @@ def dropped(catalog: Catalog, deployment: Deployment, reason: str) -> Catalog:
 
 
 def cancelled(catalog: Catalog, deployment: Deployment) -> Catalog:
-    """A person gives a pending deploy up: all else stays as it is (law 10)."""
+    """A person gives up what is on its way, of whatever kind: all else stays as it is (law 10)."""
     return _given_up(catalog, deployment, "cancelled", "cancelled on request")
 
 

@@ -92,6 +92,25 @@ def test_status_shows_it_and_has_it_on_one_line() -> None:
     assert summary(seen).endswith("waits: t2 is replaying")
 
 
+@pytest.mark.parametrize("kind", ["verify", "resume", "repair"])
+def test_status_shows_what_else_is_on_its_way(kind: str) -> None:
+    """It keeps others from beginning, and can be cancelled."""
+    own = deployment(2, [], kind=kind, state="replaying")
+    known = replace(on_its_way(), deployments=(deployment(1, [1]), own))
+    record = commit({TODOS: 50, "public.notes": 0}, waits=[{"generation": 2, "reason": "t2 is replaying"}])
+    seen = status(endpoint="", now_ms=0, head=None, progress=None, commit=record, checkpoint=None, catalog=known)
+    assert (seen["pending"]["kind"], seen["pending"]["waits"]) == (kind, ["t2 is replaying"])
+    assert next(iter(lines(seen))).endswith(f"generation 1 active, pending {kind}, generation 2 replaying")
+    assert f"{kind}, generation 2 replaying" in summary(seen)
+
+
+def test_status_shows_that_a_verify_is_being_compared() -> None:
+    own = deployment(2, [], kind="verify", state="aligned")
+    known = replace(on_its_way(head=3, state="aligned"), deployments=(deployment(1, [1]), own))
+    seen = status(endpoint="", now_ms=0, head=None, progress=None, commit=None, checkpoint=None, catalog=known)
+    assert seen["pending"]["waits"] == ["the command that asked for it compares"]
+
+
 def test_status_shows_how_far_a_huge_transaction_is() -> None:
     """Rule M6."""
     state = {"tables": {}, "order": {"open": [77, 300_000], "events": 1_000_000}}

@@ -165,11 +165,34 @@ def test_a_cancel_leaves_the_active_deployment_as_it_was() -> None:
     assert deploy(decision.catalog, TWO).outcome == "accepted"
 
 
-def test_only_a_pending_deploy_can_be_cancelled() -> None:
+@pytest.mark.parametrize("kind", ["verify", "resume", "repair"])
+def test_a_cancel_ends_whatever_is_pending(kind: str) -> None:
+    """One that waits for a table that is never complete would wait for ever."""
     catalog = active(ONE)
-    assert ask(catalog, "cancel").reason == "no deploy is pending"
+    if kind == "resume":
+        catalog = replace(catalog, versions=tuple(replace(v, stopped_at=5) for v in catalog.versions))
+    pending = ask(catalog, kind, definition="everything")
+    assert pending.outcome == "accepted"
+    after = ask(pending.catalog, "cancel")
+    assert (after.outcome, after.reason, after.generation) == ("accepted", kind, pending.generation)
+    assert after.catalog.versions == catalog.versions
+    assert after.catalog.tributaries == catalog.tributaries
+    assert after.catalog.deployments[-1].state == "cancelled"
+
+
+def test_a_verify_that_is_being_compared_can_be_cancelled() -> None:
+    catalog = ask(active(ONE), "verify").catalog
+    stands = with_deployment(catalog, replace(catalog.deployments[1], state="aligned", switched_at=10))
+    after = ask(stands, "cancel", generation=2).catalog
+    assert [v.state for v in after.versions] == ["exposed"]
+    assert ask(after, "drop", generation=2).outcome == "unchanged"
+
+
+def test_only_what_is_pending_can_be_cancelled() -> None:
+    catalog = active(ONE)
+    assert ask(catalog, "cancel").reason == "nothing is pending"
     assert (
-        ask(catalog, "cancel", generation=1).reason == "generation 1 is active, only a pending deploy can be cancelled"
+        ask(catalog, "cancel", generation=1).reason == "generation 1 is active, only what is pending can be cancelled"
     )
     assert ask(catalog, "cancel", generation=7).reason == "generation 7 is not known"
 

@@ -17,7 +17,7 @@ CUT, WHOLE = "\x1b[?7l", "\x1b[?7h"  # a line that is wider than the terminal is
 def progress_lines(pending: dict[str, Any]) -> list[str]:
     """One line for all of it, one per part that is replayed, one per reason to wait."""
     parts = [
-        (f"  {p['definition']}", p["part"], p["state"].replace("_", " "), _rows(p))
+        (f"  {p['definition']}", p["part"], p["state"].replace("_", " "), f"{_rows(p)}{_pace(p)}")
         for p in pending["parts"]
         if len(pending["parts"]) > 1
     ]
@@ -32,9 +32,13 @@ def _head(pending: dict[str, Any]) -> str:
         target = "the head" if replay["target"] is None else replay["target"]
         return f"{state:<12} at position {replay['position']}, to reach {target}"
     share = replay["rows"] / replay["of"]
-    rate = f"  {replay['rows_per_second']:,} rows/s" if replay["rows_per_second"] else ""
-    left = f"  {seconds_text(replay['seconds_left'])} left" if replay["seconds_left"] is not None else ""
-    return f"{state:<12} {'█' * int(BAR * share):<{BAR}} {_rows(replay)}  {int(100 * share)} %{rate}{left}"
+    return f"{state:<12} {'█' * int(BAR * share):<{BAR}} {_rows(replay)}  {int(100 * share)} %{_pace(replay)}"
+
+
+def _pace(done: dict[str, Any]) -> str:
+    """Rate and time left, where anybody can tell."""
+    rate = f"  {done['rows_per_second']:,} rows/s" if done["rows_per_second"] else ""
+    return rate + (f"  {seconds_text(done['seconds_left'])} left" if done["seconds_left"] is not None else "")
 
 
 def _rows(done: dict[str, Any]) -> str:

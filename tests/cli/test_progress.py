@@ -20,7 +20,7 @@ from connector.deploy.outcome import outcome
 from connector.deploy.progress import progress
 from connector.deploy.rates import Rate
 from connector.deploy.status import status
-from connector.merge.catalog import Catalog, DeployedDefinition, DeployedPart, ReplayEnd
+from connector.merge.catalog import Catalog, Comparison, DeployedDefinition, DeployedPart, Overlay, ReplayEnd
 from tests.builders import TODOS, catalog, deployment, tributary, version
 from tests.cli.test_plan import NOTES, SIZES, plan
 from tests.definitions.test_diff import LISTS
@@ -60,7 +60,50 @@ def test_each_part_has_its_own_rows_and_all_of_it_rate_and_time_left() -> None:
     assert (replay["rows"], replay["of"], replay["rows_per_second"], replay["seconds_left"]) == (200, 400, 100, 2.0)
     told = progress_lines(seen)
     assert " ".join(told[0].split()) == "replaying ██████████ 200 of 400 rows 50 % 100 rows/s 2.0 s left"
-    assert told[2].split() == ["d3", "bucket", "replaying", "100", "of", "300", "rows"]
+    assert " ".join(told[1].split()) == "d2 bucket replaying 100 of 100 rows"
+    assert " ".join(told[2].split()) == "d3 bucket replaying 100 of 300 rows 50 rows/s 2.0 s left"
+
+
+def test_the_time_left_of_a_part_counts_what_is_read_before_it() -> None:
+    """Its table has not had its turn: it has no rate of its own yet."""
+    first, second = shown(on_its_way(), commit({TODOS: 50, "public.notes": 0}))["parts"]
+    assert (first["rows_per_second"], first["seconds_left"]) == (25, 2.0)
+    assert (second["rows_per_second"], second["seconds_left"]) == (None, 14.0)
+
+
+def overlaid(kind: str, **changes: Any) -> Catalog:
+    """t2 evaluates version 1 anew, as version 4."""
+    known = on_its_way(versions=(2, 3, 4), overlays=(Overlay(4, 1),))
+    fields: dict[str, Any] = {"kind": kind, "state": "replaying"}
+    return replace(
+        known,
+        versions=(*known.versions, version(4, state="throwaway", stream="t2", definition="d1")),
+        deployments=(known.deployments[0], deployment(2, [], **fields | changes)),
+    )
+
+
+def test_a_part_that_is_evaluated_anew_is_shown_by_its_version() -> None:
+    """A change of `config:` alone has no other."""
+    known = overlaid("deploy", definitions=deployment(2, [1, 2, 3]).definitions)
+    parts = shown(known, commit({TODOS: 40, "public.notes": 0}))["parts"]
+    assert [(p["definition"], p["version"], p["rows"], p["of"]) for p in parts] == [
+        ("d1", 1, 40, 100),
+        ("d2", 2, 40, 100),
+        ("d3", 3, 0, 300),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["verify", "resume", "repair"])
+def test_what_is_no_deploy_shows_its_parts_too(kind: str) -> None:
+    parts = shown(overlaid(kind), commit({TODOS: 40, "public.notes": 0}))["parts"]
+    assert [(p["definition"], p["version"]) for p in parts] == [("d2", 2), ("d3", 3), ("d1", 1)]
+
+
+def test_a_verify_shows_the_versions_that_it_compares_with() -> None:
+    known = overlaid("verify", comparisons=(Comparison(4, 0, 1, 0),))
+    known = replace(known, tributaries=(replace(known.tributaries[0], overlays=(), versions=(4,)),))
+    (part,) = shown(known, commit({TODOS: 40, "public.notes": 0}))["parts"]
+    assert (part["definition"], part["version"], part["rows"]) == ("d1", 1, 40)
 
 
 def test_nothing_is_said_that_is_not_known_yet() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from connector import settings
 from connector.deploy.catalog import Catalog
 from connector.errors import Unavailable
+from connector.merge.endings import idle
 from connector.settings import Settings
 from topologies.catalog import ask
 from topologies.cleanup import Leftovers, leftovers
@@ -35,9 +36,8 @@ def collected(known: Settings) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE
     try:
         before = watch.catalog
-        ask(known, "gc")
-        while watch.catalog.number == before.number and _kept(watch.catalog) and time.monotonic() < deadline:
-            watch.poll(0.2)
+        if ask(known, "gc").outcome == "accepted":
+            await_gone(watch, deadline)
         after = watch.catalog
     finally:
         watch.close()
@@ -52,8 +52,15 @@ def collected(known: Settings) -> dict[str, Any]:
     return went(before, after, found)
 
 
-def _kept(catalog: Catalog) -> bool:
-    return any(v.state == "retained" for v in catalog.versions)
+def await_gone(watch: Watch, deadline: float) -> None:
+    """Wait for the catalog without what was only kept: another change of it does not count, nor is anything waited for
+    that a pending deploy brings back. Raises Unavailable."""
+    watch.poll(0.2)
+    while kept := idle(watch.catalog):
+        if time.monotonic() > deadline:
+            listed = ", ".join(str(v.version) for v in kept)
+            raise Unavailable(f"versions {listed} are still in the catalog", hint="`syncline status`, then try again")
+        watch.poll(0.2)
 
 
 def went(before: Catalog, after: Catalog, found: Leftovers) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from connector import crash, settings
 from connector.cli.outcome_text import outcome_lines
 from connector.cli.planning import ConfigFile, plan_of, print_plan, read_config, refuse_too_long
 from connector.cli.progress_text import Screen, progress_lines
+from connector.cli.stall import Stall
 from connector.deploy.outcome import outcome
 from connector.deploy.plan import Plan, planned
 from connector.deploy.progress import progress
@@ -64,7 +65,7 @@ def carry_out(known: Settings, file: ConfigFile, *, as_json: bool, wait: bool, m
     try:
         before = watch.commit
         generation = request(known, file, plan, codec)
-        names = follow(watch, generation, _silently if as_json else Screen(sys.stderr).draw) if wait else set()
+        names = follow(watch, generation, None if as_json else Screen(sys.stderr).draw) if wait else set()
         deployment = watch.catalog.deployment(generation)
         done = outcome(
             plan,
@@ -107,13 +108,17 @@ def request(known: Settings, file: ConfigFile, plan: Plan, codec: Codec) -> int:
     ).generation
 
 
-def follow(watch: Watch, generation: int, show: Callable[[Sequence[str]], None]) -> set[str]:
-    """Wait until the deployment is active or has ended otherwise; show progress meanwhile. Its tributaries' names."""
+def follow(watch: Watch, generation: int, show: Callable[[Sequence[str]], None] | None) -> set[str]:
+    """Wait until the deployment is active or has ended otherwise; its tributaries' names. Meanwhile show progress, or,
+    where nobody looks at it (--json), only that nothing moves."""
     names: set[str] = set()
+    stall = Stall()
     while (deployment := watch.catalog.deployment(generation)) is None or deployment.pending:
         names |= {t.name for t in watch.catalog.tributaries if t.generation == generation}
-        if deployment is not None:
-            show(progress_lines(progress(deployment, watch.catalog, watch.commit)))
+        if show is None:
+            stall.tell(watch.commit)
+        elif deployment is not None:
+            show(_shown(progress_lines(progress(deployment, watch.catalog, watch.commit)), stall.line(watch.commit)))
         watch.poll(0.2)
     deadline = time.monotonic() + PATIENCE  # catalog and commit are of one transaction, not of one topic
     while (watch.commit or {"catalog": 0})["catalog"] < watch.catalog.number and time.monotonic() < deadline:
@@ -121,8 +126,8 @@ def follow(watch: Watch, generation: int, show: Callable[[Sequence[str]], None])
     return names
 
 
-def _silently(_: Sequence[str]) -> None:
-    """With --json nobody looks at progress."""
+def _shown(lines: Sequence[str], stalled: str | None) -> Sequence[str]:
+    return lines if stalled is None else [*lines, f"  waits: {stalled}"]
 
 
 def _closing(done: dict[str, Any]) -> str:

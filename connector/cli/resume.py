@@ -9,6 +9,7 @@ import argparse
 import json
 
 from connector import settings
+from connector.cli.stall import Stall
 from connector.deploy.catalog import Deployment
 from connector.errors import RequestRefused
 from topologies.catalog import ask
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 def laid(watch: Watch, generation: int) -> Deployment:
     """Wait until an overlay is laid. Raises RequestRefused where all stays as it was."""
+    stall = Stall()
     while True:
         deployment = watch.catalog.deployment(generation)
         if deployment is not None and deployment.switched_at:
@@ -50,4 +52,5 @@ def laid(watch: Watch, generation: int) -> Deployment:
                 f"it stays as it was: {deployment.reason}",
                 hint="mend the rows that cannot be evaluated, or change the definition and deploy" if failed else None,
             )
+        stall.tell(watch.commit)
         watch.poll(0.2)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from confluent_kafka import KafkaException
 
 from connector.cli.comparing import Verified, compare
+from connector.cli.stall import Stall
 from connector.deploy.catalog import Deployment
 from connector.errors import RequestRefused, SynclineError, Unavailable
 from connector.settings import Settings
@@ -36,11 +37,13 @@ def rebuilt_and_compared(known: Settings, watch: Watch) -> Verified:
 
 def aligned(watch: Watch, generation: int) -> Deployment:
     """Wait until the rebuild stands at the same boundary as the live versions."""
+    stall = Stall()
     while True:
         deployment = watch.catalog.deployment(generation)
         if deployment is not None and deployment.state == "aligned":
             return deployment
         check_goes_on(watch, generation)
+        stall.tell(watch.commit)
         watch.poll(0.2)
 
 

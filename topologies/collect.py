@@ -18,7 +18,6 @@ from mode.utils.queues import FlowControlEvent, ThrowableQueue
 
 from connector.definitions.render import Renderings
 from connector.deploy.catalog import Version
-from connector.errors import BadConfig
 from connector.evaluation import Answer, CompiledVersion, Decoders, TableRows, compile_version, evaluate, rejecting
 from topologies.stuck import Stuck
 
@@ -53,7 +52,7 @@ class Work(NamedTuple):
 class Agent(NamedTuple):
     """A version's agent and the channel it listens on."""
 
-    plan: str
+    made_of: tuple[str, str]  # plan and evaluation
     compiled: CompiledVersion
     agent: faust.types.AgentT[Any]
     channel: SteadyChannel
@@ -97,7 +96,7 @@ class Collector:
         """Start and end agents so that exactly these versions answer the next batch."""
         wanted = {v.version: v for v in versions}
         for number, agent in list(self._agents.items()):
-            if number not in wanted or wanted[number].plan != agent.plan:  # an overlay gives a version another plan
+            if number not in wanted or _made_of(wanted[number]) != agent.made_of:  # an overlay gives it others
                 await self._end(self._agents.pop(number))
         for number in wanted.keys() - self._agents.keys():
             await self._start(wanted[number])
@@ -125,17 +124,12 @@ class Collector:
         return [answers[version] for version in sorted(answers)]
 
     async def _start(self, version: Version) -> None:
-        try:
-            compiled = compile_version(version.version, version.plan, self._renderings)
-        except BadConfig as error:
-            log.error("version %d is not answered: %s", version.version, error)
-            return
-        if compiled.evaluation != version.evaluation:
-            log.warning("version %d is evaluated as %s, the catalog wants %s: not taken until a worker of that release",
-                        version.version, compiled.evaluation, version.evaluation)  # fmt: skip
+        compiled = compile_version(version.version, version.plan, version.evaluation, self._renderings)
+        if compiled.unable:
+            log.error("version %d cannot be evaluated as it was deployed: %s", version.version, compiled.unable)
         channel = SteadyChannel(self._app)
         agent = self._app.agent(channel, name=f"version-{version.version}")(self._answering(compiled))
-        self._agents[version.version] = Agent(version.plan, compiled, agent, channel)
+        self._agents[version.version] = Agent(_made_of(version), compiled, agent, channel)
         await agent.start()
         log.info("version %d (%s, %s) answers", version.version, version.definition, version.label)
 
@@ -171,6 +165,10 @@ class Collector:
             if time.monotonic() - since > STRETCH:
                 await asyncio.sleep(0)
                 since = time.monotonic()
+
+
+def _made_of(version: Version) -> tuple[str, str]:
+    return version.plan, version.evaluation
 
 
 class Watch:

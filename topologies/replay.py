@@ -83,9 +83,9 @@ class Replay:
         self._attempt = uuid.uuid4().hex[:12]
         self._sent: dict[tuple[str, int], int] = {}
         self._reader = kafka.consumer(settings, **{"fetch.wait.max.ms": 10})
-        catalog = follower.catalog
-        renderings = Renderings()
-        self._compiled = [compile_version(v.version, v.plan, renderings) for v in versions_of(catalog, stream)]
+        versions, renderings = versions_of(follower.catalog, stream), Renderings()
+        self._compiled = [compile_version(v.version, v.plan, v.evaluation, renderings) for v in versions]
+        self._patterns = {pattern for v in versions for pattern in v.tables}
         self._start = self._tributary().start
         self._pace = Pace(self._tributary().max_rate, time.monotonic)
 
@@ -122,9 +122,8 @@ class Replay:
 
     def _tables(self) -> list[str]:
         """The tables to scan: of wildcards those that had a row up to S0; later ones are wholly in the change log."""
-        patterns = {pattern for c in self._compiled for pattern in c.evaluator.tables}
-        progress = self._progress() if any(map(is_wildcard, patterns)) else None
-        return expanded(patterns, known_tables(progress) if progress is not None else ())
+        progress = self._progress() if any(map(is_wildcard, self._patterns)) else None
+        return expanded(self._patterns, known_tables(progress) if progress is not None else ())
 
     def _captured(self, table: str) -> list[ReplayEnd]:
         topic = self._names.snapshot(table)

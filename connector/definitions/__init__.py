@@ -8,7 +8,7 @@ querier ── queriers, request ──► token, parameters, subscriptions and 
 from connector.definitions.check import check
 from connector.definitions.evaluate import Evaluator, Output, compile_part
 from connector.definitions.model import (
-    EVALUATOR_LEVEL,
+    EVALUATOR_LEVELS,
     PLAN_VERSION,
     Checked,
     Definition,
@@ -20,7 +20,7 @@ from connector.definitions.model import (
 )
 
 __all__ = [
-    "EVALUATOR_LEVEL",
+    "EVALUATOR_LEVELS",
     "PLAN_VERSION",
     "Checked",
     "Definition",

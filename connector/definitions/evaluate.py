@@ -112,15 +112,18 @@ def unique(outputs: list[Output]) -> list[Output]:
     return outputs if len(outputs) < 2 else list({output[:3]: output for output in outputs}.values())
 
 
-def compile_part(plan: Mapping[str, Any], renderings: Renderings | None = None) -> Evaluator:
-    """The evaluator of a stored plan. Raises BadConfig for a plan of another version or of unknown shape.
+def compile_part(
+    plan: Mapping[str, Any], renderings: Renderings | None = None, options: Options | None = None
+) -> Evaluator:
+    """The evaluator of a stored plan, at the newest level unless its `options` are given with another. Raises BadConfig
+    for a plan of another version or of unknown shape.
 
     Parts compiled with the same `renderings` share work on the same row, which must not change in between.
     """
     check_version(plan, f"a part of kind {plan.get('kind')!r}")
     shared = Renderings() if renderings is None else renderings
     try:
-        options = Options.of_plan(plan)
+        options = Options.of_plan(plan) if options is None else options
         if plan["kind"] == "bucket":
             queries = [(query["table"], _at_place(query, options, shared)) for query in plan["queries"]]
         elif plan["kind"] == "index":

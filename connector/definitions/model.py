@@ -13,14 +13,17 @@ import apsw
 from connector.errors import BadConfig, Span
 
 PLAN_VERSION = 2
-EVALUATOR_LEVEL = 1  # rule T3: raised by any change of what evaluation gives
+# Rule T3: a change of what evaluation gives puts a higher level in front and branches on `Options.level`, keeping the
+# level before it.
+EVALUATOR_LEVELS = (1,)
 
 Precision = Literal["seconds", "milliseconds", "microseconds", "nanoseconds"]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The `config:` options that change results, resolved from the edition and what is written.
+    """The `config:` options that change results, resolved from the edition and what is written, and the evaluator's
+    level. Whatever changes results is asked of them.
 
     The edition itself and `versioned_bucket_ids` are not among them: bucket ids here always carry a version.
     """
@@ -30,24 +33,36 @@ class Options:
     custom_postgres_types: bool = False
     timestamp_max_precision: Precision | None = None
     engine: Literal["js", "sqlite"] = "js"
+    level: int = field(default_factory=lambda: EVALUATOR_LEVELS[0])
 
     def plan(self) -> dict[str, Any]:
-        """The options as a plan carries them."""
-        return asdict(self)
+        """The options as a plan carries them: without the level, which the evaluation's name says."""
+        return {name: value for name, value in asdict(self).items() if name != "level"}
 
     @classmethod
     def of_plan(cls, plan: Mapping[str, Any]) -> Options:
-        """The options that a plan was made with."""
+        """The options that a plan was made with, at the newest level."""
         return cls(**plan["options"])
+
+    @classmethod
+    def named(cls, plan: Mapping[str, Any], evaluation: str) -> Options | None:
+        """The options of a plan at the level of which this is the evaluation's name; None where this release has
+        none such: the level is another release's, or the SQLite is."""
+        levels = (level for level in EVALUATOR_LEVELS if _evaluation(plan["options"], level) == evaluation)
+        return next((cls(**plan["options"], level=level) for level in levels), None)
 
     def evaluation(self) -> str:
         """Rule T3: names the options, the evaluator's level and the SQLite that computes, if one does.
 
         Equal results only between equal names.
         """
-        engine = {"sqlite": apsw.sqlite_lib_version()} if self.engine == "sqlite" else {}
-        text = json.dumps({**self.plan(), **engine, "level": EVALUATOR_LEVEL}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return _evaluation(self.plan(), self.level)
+
+
+def _evaluation(options: Mapping[str, Any], level: int) -> str:
+    engine = {"sqlite": apsw.sqlite_lib_version()} if options.get("engine") == "sqlite" else {}
+    text = json.dumps({**options, **engine, "level": level}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,14 @@ class Renderings:
     """
 
     def __init__(self) -> None:
-        self._known: WeakValueDictionary[str, _Shared] = WeakValueDictionary()
+        self._known: WeakValueDictionary[tuple[str, Options], _Shared] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._known)
 
     def of(self, query: Mapping[str, Any], options: Options) -> Render:
         """The rendering that a bucket query asks for; its type is known and no metadata is left in it."""
-        name = json.dumps([query["type"], query["columns"], options.plan()])
+        name = json.dumps([query["type"], query["columns"]]), options
         known = self._known.get(name)
         if known is not None:
             known.shared = True

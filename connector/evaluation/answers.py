@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from connector.definitions.evaluate import ROW_ERRORS, Evaluator, Output, compile_part, unique
 from connector.definitions.model import Options
 from connector.definitions.render import Renderings
+from connector.errors import BadConfig
 from connector.evaluation.rows import BadRow, ConvertedRow, Decoders, TableRows
 
 LONGEST_OUTPUT = 15 * 1024 * 1024  # bytes of one row's texts in one version; the reference drops longer rows too
@@ -19,12 +20,16 @@ STRIDE = 32  # rows between two looks at the clock (rule T2: 50 ms on the loop a
 
 @dataclass(frozen=True, slots=True)
 class CompiledVersion:
-    """A version ready to evaluate. `evaluation` is what this release evaluates it as (rule T3)."""
+    """A version ready to evaluate as its `evaluation` says (rule T3).
+
+    `unable`: why this release cannot; it answers for the version all the same, without a row, so that the merge learns
+    of it."""
 
     version: int
     evaluation: str
     options: Options
     evaluator: Evaluator
+    unable: str = ""
 
 
 class Rejection(NamedTuple):
@@ -51,15 +56,18 @@ class Answer:
     hung: bool = False  # it was not asked: its evaluation did not end here (rule T2)
 
 
-def compile_version(version: int, plan: str, renderings: Renderings) -> CompiledVersion:
-    """A version from the catalog's plan text; those of one stream share `renderings`.
-
-    Raises BadConfig for a plan that this release does not know.
-    """
+def compile_version(version: int, plan: str, evaluation: str, renderings: Renderings) -> CompiledVersion:
+    """A version from the catalog's plan text, at the level that its evaluation names; those of one stream share
+    `renderings`."""
     parsed: dict[str, Any] = json.loads(plan)
-    evaluator = compile_part(parsed, renderings)
-    options = Options.of_plan(parsed)
-    return CompiledVersion(version, options.evaluation(), options, evaluator)
+    try:
+        options = Options.named(parsed, evaluation)
+        if options is not None:
+            return CompiledVersion(version, evaluation, options, compile_part(parsed, renderings, options))
+        why = f"evaluation {evaluation} is of another release or another SQLite"
+    except (BadConfig, KeyError, TypeError) as error:  # a plan of another release, or a damaged one
+        why = str(error)
+    return CompiledVersion(version, evaluation, Options(), Evaluator((), {}), why)
 
 
 def evaluate(

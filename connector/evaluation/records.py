@@ -51,12 +51,14 @@ def evaluated_records(
             for key in rows.gone:
                 parts.add(key, ())
             _reject(rows, reading, parts)
-    evaluations = [{"version": v.version, "evaluation": v.evaluation} for v in versions]
-    hung = [answer.version for answer in answers if answer.hung]
+    said = {
+        "versions": [{"version": v.version, "evaluation": v.evaluation} for v in versions],
+        "hung": [answer.version for answer in answers if answer.hung],
+        "unable": [v.version for v in versions if v.unable],
+    }
     contents = parts.contents
     return [
-        {**head, "part": number, "parts": len(contents), "versions": evaluations, "hung": hung, **content}
-        for number, content in enumerate(contents)
+        {**head, "part": number, "parts": len(contents), **said, **content} for number, content in enumerate(contents)
     ]
 
 

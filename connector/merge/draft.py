@@ -96,7 +96,8 @@ class Draft:
     def announced(self, record: Evaluated) -> None:
         """Main says at its own position that it answers from the next one on: on an idle source the take-over of a
         tributary that stands there too waits for no batch (rule D5)."""
-        given = {e["version"]: e["evaluation"] for e in record["versions"]}
+        unable = record.get("unable", ())
+        given = {e["version"]: e["evaluation"] for e in record["versions"] if e["version"] not in unable}
         here = self.state.main.position
         moved = frozenset(
             v.version

@@ -36,17 +36,20 @@ def answering(state: Merge, stream: str, record: Evaluated) -> frozenset[int]:
 
     A record of main also answers for versions that a tributary delivers after its switch: that is their
     take-over (rule D5). One that is only kept may lag (rule M6) and catch up while main's record is being taken: what
-    has been passed of the record was not taken for it, so that it waits for the next one.
+    has been passed of the record was not taken for it, so that it waits for the next one. Nor does main answer for a
+    version that its release cannot evaluate, where a tributary's can.
     """
     shadows = shadows_of(state.catalog, stream)
     begun = stream in state.cursors
     given = {shadows.get(e["version"], e["version"]): e["evaluation"] for e in record["versions"]}
+    unable = frozenset(record.get("unable", ())) if stream == MAIN else frozenset()
     replay = record["replay"] is not None
     return frozenset(
         v.version
         for v in state.catalog.versions
         if given.get(v.version) == v.evaluation
         and not v.stopped_at
+        and (v.version not in unable or (v.stream == MAIN and not begun))
         and (v.stream == stream or (stream == MAIN and awaits_takeover(v) and not (begun and v.state == "retained")))
         and (replay or state.versions[v.version].position == record["position"] - 1)
     )

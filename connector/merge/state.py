@@ -63,6 +63,7 @@ class Evaluated(TypedDict):
     tables: list[EvaluatedTable]
     rejected: list[RejectedRow]
     hung: NotRequired[list[int]]
+    unable: NotRequired[list[int]]
 
 
 @dataclass(frozen=True, slots=True)

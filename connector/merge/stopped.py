@@ -25,24 +25,27 @@ class Patience:
 
 
 ENDLESS = Patience()
+UNABLE = "this release cannot evaluate it as it was deployed: deploy the config again"
 
 
 def stops(state: Merge, record: Evaluated, versions: frozenset[int], patience: Patience) -> dict[int, str]:
     """The versions that must not be taken any further than to the position before the record, and why."""
-    hung = frozenset(record.get("hung", ()))
-    if not record["rejected"] and not hung:
+    hung, unable = frozenset(record.get("hung", ())), frozenset(record.get("unable", ()))
+    if not record["rejected"] and not hung and not unable:
         return {}
     refused = Counter(row["version"] for row in record["rejected"])
     last = {row["version"]: row for row in record["rejected"]}
     found = {}
-    for number in versions & (hung | refused.keys()):
+    for number in versions & (hung | unable | refused.keys()):
         version = state.catalog.version(number)
-        if version is None or not (_can_stop(state, version, record) or _kept_and_hung(version, hung)):
+        if version is None or not (_can_stop(state, version, record) or _must_stop(version, hung, unable)):
             continue
         names = definitions_of(state.catalog, _original(state.catalog, number))
         counted = state.versions[number]
         total = counted.rejected - counted.excused + refused[number]
-        if number in hung:
+        if number in unable:
+            found[number] = UNABLE
+        elif number in hung:
             found[number] = f"its evaluation did not end at position {record['position']}"
         elif names & patience.none_for:
             found[number] = f"on_error is stop; {_told(last[number])}"
@@ -65,9 +68,11 @@ def _can_stop(state: Merge, version: Version, record: Evaluated) -> bool:
     return version.state == "pending" or _original(state.catalog, version.version) != version.version
 
 
-def _kept_and_hung(version: Version, hung: frozenset[int]) -> bool:
-    """A retained one was asked for no row of the record at all: whoever brought it back would bring back holes."""
-    return version.state == "retained" and version.version in hung
+def _must_stop(version: Version, hung: frozenset[int], unable: frozenset[int]) -> bool:
+    """It was asked for no row of the record at all: whoever brought a retained one back would bring back holes, and a
+    verify that nobody can evaluate would find every row different."""
+    unasked = hung | unable if version.state == "retained" else unable if version.state == "throwaway" else ()
+    return version.version in unasked
 
 
 def _original(catalog: Catalog, number: int) -> int:

@@ -16,6 +16,7 @@ def translated(record: Evaluated, shadows: Mapping[int, int]) -> Evaluated:
     whole["tables"] = [_table(table, shadows) for table in record["tables"]]
     whole["rejected"] = [{**row, "version": shadows.get(row["version"], row["version"])} for row in record["rejected"]]
     whole["hung"] = _numbers(record.get("hung", ()), shadows)
+    whole["unable"] = _numbers(record.get("unable", ()), shadows)
     return whole
 
 

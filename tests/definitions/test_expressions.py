@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connector.definitions import Options
 from connector.definitions.expressions import ABSENT, compile_column, compile_condition, compile_value
-from connector.definitions.model import Request
+from connector.definitions.model import Request, _evaluation
 from connector.errors import BadConfig, BadRecord
 from connector.values import SqliteValue
 
@@ -265,3 +265,20 @@ def test_the_evaluation_names_the_sqlite_that_computes(monkeypatch: pytest.Monke
     before = CLOSURES.evaluation(), SQLITE.evaluation()
     monkeypatch.setattr("apsw.sqlite_lib_version", lambda: "another")
     assert (before[0] == CLOSURES.evaluation(), before[1] == SQLITE.evaluation()) == (True, False)
+
+
+def test_an_evaluations_name_says_the_level_as_far_as_this_release_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule T3: what is deployed is known by its name, so that names never change."""
+    assert Options().evaluation() == "98cfc2633b7b"
+    monkeypatch.setattr("connector.definitions.model.EVALUATOR_LEVELS", (2, 1))
+    plan = {"options": Options().plan()}
+    assert Options.of_plan(plan) == Options.named(plan, Options().evaluation()) == Options(level=2)
+    assert Options.named(plan, "98cfc2633b7b") == Options(level=1)
+    assert Options.named(plan, Options(level=3).evaluation()) is None
+    fewer = {name: value for name, value in Options().plan().items() if name != "custom_postgres_types"}
+    older = _evaluation(fewer, 1)
+    assert Options.named({"options": fewer}, older) == Options(level=1), "from before this option"
+    sqlite = {"options": SQLITE.plan()}, SQLITE.evaluation()
+    assert Options.named(*sqlite) == SQLITE
+    monkeypatch.setattr("apsw.sqlite_lib_version", lambda: "another")
+    assert Options.named(*sqlite) is None

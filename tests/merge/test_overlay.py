@@ -282,7 +282,8 @@ def test_records_by_shadows_numbers_are_translated_whole() -> None:
         [table_of(rows_of(a="a"), {2: everywhere})],
         rejected=[{"version": 2, **place}],  # type: ignore[typeddict-item]
     )
-    assert translated({**shadowed, "hung": [3]}, {3: 2}) == {**wanted, "hung": [2]}
+    found = translated({**shadowed, "hung": [3], "unable": [3]}, {3: 2})
+    assert found == {**wanted, "hung": [2], "unable": [2]}
     assert translated(shadowed, {}) is shadowed
 
 

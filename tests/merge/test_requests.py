@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -62,9 +63,14 @@ def ask(catalog: Catalog, kind: str, **fields: Any) -> Decision:
     return replace(decision, catalog=decision.catalog if begun == decision.catalog else begun)
 
 
+def planned_for(catalog: Catalog, text: str, standing: Collection[int]) -> str:
+    """What the command line asks for."""
+    pending, before = adoptable(catalog), retained(catalog, standing)
+    return planned(diff(deployed(catalog), config_of(text), pending=pending, retained=before))
+
+
 def deploy(catalog: Catalog, text: str, **fields: Any) -> Decision:
-    pending, before = adoptable(catalog), retained(catalog, MOMENT.standing)
-    plan = planned(diff(deployed(catalog), config_of(text), pending=pending, retained=before))
+    plan = planned_for(catalog, text, MOMENT.standing)
     return ask(catalog, "deploy", **{"base": catalog.generation, "config": text, "planned": plan} | fields)
 
 

@@ -81,8 +81,8 @@ def breaking(monkeypatch: pytest.MonkeyPatch, version: int, query: Callable[[Any
     """Give one version an evaluator of the test's own."""
     compile_version = collect.compile_version
 
-    def broken(number: int, plan: str, renderings: Renderings) -> CompiledVersion:
-        made = compile_version(number, plan, renderings)
+    def broken(number: int, plan: str, evaluation: str, renderings: Renderings) -> CompiledVersion:
+        made = compile_version(number, plan, evaluation, renderings)
         return made if number != version else replace(made, evaluator=Evaluator([(TODOS, lambda where: query)], {}))
 
     monkeypatch.setattr(collect, "compile_version", broken)
@@ -95,6 +95,21 @@ def test_all_versions_answer_and_the_set_can_change(tmp_path: Path) -> None:
         assert [a.version for a in await desk.ask("k")] == [2]
         await desk.collector.set_versions(versions(CONFIG))
         assert [len(a.outputs[TODOS]) for a in await desk.ask("k", "l")] == [2, 2]
+
+    run(tmp_path, scene)
+
+
+def test_a_version_that_an_overlay_has_evaluated_anew_gets_another_agent(tmp_path: Path) -> None:
+    """The plan may be the same; the level is not (rule D6)."""
+
+    async def scene(desk: Desk) -> None:
+        known = versions(CONFIG)
+        await desk.collector.set_versions([replace(known[0], evaluation="of another release"), known[1]])
+        first, second = await desk.ask("k")
+        assert [c.unable != "" for c in desk.collector.compiled] == [True, False]
+        assert (first.outputs, first.rejected, len(second.outputs[TODOS])) == ({}, {}, 1)
+        await desk.collector.set_versions(known)
+        assert [len(a.outputs[TODOS]) for a in await desk.ask("k")] == [1, 1]
 
     run(tmp_path, scene)
 

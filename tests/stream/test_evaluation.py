@@ -14,7 +14,9 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.definitions import Options, render
 from connector.definitions.evaluate import Evaluator
+from connector.definitions.model import _evaluation
 from connector.definitions.render import Renderings
 from connector.evaluation import (
     Answer,
@@ -83,7 +85,7 @@ def compiled(*queries: str) -> list[CompiledVersion]:
     for number, query in enumerate(queries):
         lines += [f"  d{number}:", "    data:", f"      - {query}"]
     renderings = Renderings()
-    return [compile_version(v.version, v.plan, renderings) for v in versions("\n".join(lines))]
+    return [compile_version(v.version, v.plan, v.evaluation, renderings) for v in versions("\n".join(lines))]
 
 
 def answer(version: CompiledVersion, rows: Sequence[TableRows], reading: Decoders) -> Answer:
@@ -116,6 +118,39 @@ def test_only_the_last_change_of_a_key_counts() -> None:
         key_of(TODOS, "b"): '{"id":"b","title":"Todo b"}',
         key_of(TODOS, "c"): '{"id":"c","title":"Todo c"}',
     }
+
+
+def test_each_version_is_evaluated_at_the_level_that_the_catalog_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule T3: two levels side by side, of which the second writes other ids."""
+    [one] = versions(f'bucket_definitions: {{d: {{data: ["{TITLES}"]}}}}')
+    monkeypatch.setattr("connector.definitions.model.EVALUATOR_LEVELS", (2, 1))
+    rendering = render._rendering
+
+    def by_level(query: Any, options: Options) -> Any:
+        made = rendering(query, options)
+        return made if options.level == 1 else lambda row: (made(row)[0].upper(), *made(row)[1:])
+
+    monkeypatch.setattr(render, "_rendering", by_level)
+    shared = Renderings()
+    newest = Options.of_plan(json.loads(one.plan)).evaluation()
+    asked = [compile_version(n, one.plan, e, shared) for n, e in ((1, one.evaluation), (2, newest), (3, "e3"))]
+    [record] = records(batch(todo("a")), asked)
+    assert [v["evaluation"] for v in record["versions"]] == [one.evaluation, newest, "e3"]
+    assert newest != one.evaluation
+    [table] = record["tables"]
+    assert table["versions"] == [1, 2]
+    assert [(o["versions"], o["id"]) for o in table["rows"][0]["outputs"]] == [([1], "a"), ([2], "A")]
+    assert record["unable"] == [3], "of another release: asked for no row"
+
+
+@pytest.mark.parametrize("plan", [{"plan_version": 1}, {"kind": "other"}, {"options": {"new": 1}}, {"queries": None}])
+def test_a_plan_of_another_release_is_answered_for_without_a_row(plan: dict[str, Any]) -> None:
+    [one] = versions(f'bucket_definitions: {{d: {{data: ["{TITLES}"]}}}}')
+    made = json.loads(one.plan) | plan
+    evaluation = _evaluation(made["options"], 1)
+    [record] = records(batch(todo("a")), [compile_version(1, json.dumps(made), evaluation, Renderings())])
+    assert (record["tables"], record["unable"]) == ([], [1])
+    assert record["versions"] == [{"version": 1, "evaluation": evaluation}]
 
 
 def test_keys_without_output_are_listed_once() -> None:
@@ -187,7 +222,7 @@ def test_an_output_that_no_op_log_could_hold_is_rejected(others: list[str]) -> N
     """Law 11: it would stop the merge for all."""
     long = "\u0001" * (LONGEST_OUTPUT // 6 + 1)  # six bytes each as JSON
     lines = ["bucket_definitions:", "  d:", "    data:", *(f"      - {q}" for q in (*others, TITLES))]
-    [version] = [compile_version(v.version, v.plan, Renderings()) for v in versions("\n".join(lines))]
+    [version] = [compile_version(v.version, v.plan, v.evaluation, Renderings()) for v in versions("\n".join(lines))]
     found = records(batch(todo("a", title=long), todo("b")), [version])
     [rejected] = [r for record in found for r in record["rejected"]]
     assert rejected["key"] == key_of(TODOS, "a")

@@ -118,16 +118,17 @@ def test_versions_of_the_catalog_are_known_before_the_first_batch(feeder: Feeder
     assert [(o["versions"], o["bucket"]) for o in outputs] == [([1], '["l1"]'), ([2], "[]")]
 
 
-def test_it_names_its_own_evaluation_not_the_catalogs(feeder: Feeder) -> None:
-    """Rule T3: what this release makes of a plan that another release deployed."""
+def test_it_says_what_it_cannot_evaluate_as_the_catalog_does_and_goes_on(feeder: Feeder) -> None:
+    """Rule T3: a plan that another release has deployed."""
     merged = Merged(feeder)
-    mine = versions(BY_LIST)[0]
-    merged.expose(replace(mine, evaluation="of another level"))
+    merged.expose(replace(versions(TWO)[0], evaluation="of another level"), versions(TWO)[1])
     feeder.batch(todo("a"))
     with running(feeder.settings) as worker:
         record = until(merged.evaluated)[0]
-        assert "not taken until a worker of that release" in worker.log
-    assert record["versions"] == [{"version": 1, "evaluation": mine.evaluation}]
+        assert "version 1 cannot be evaluated as it was deployed" in worker.log
+    assert [v["evaluation"] == "of another level" for v in record["versions"]] == [True, False]
+    assert record["unable"] == [1]
+    assert [t["versions"] for t in record["tables"]] == [[2]]
 
 
 def test_killed_under_load_it_leaves_no_hole(feeder: Feeder) -> None:

@@ -39,7 +39,7 @@ WITHOUT_FIELDS: dict[str, Any] = {
 AT_ONCE = {"enable.idempotence": False, "message.send.max.retries": 0}
 HINTS = {
     "stale": "the catalog has moved on since it was planned: plan again",
-    "expired": "the merge was busy or away: try again",
+    "expired": "the merge was busy or away: try again; or its clock is ahead of the broker's",
     "differs": "plan again: a kept part has expired since; or the merge runs another release: update the older one",
 }
 

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from connector import settings as settings_file
 from connector.crash import arm, crash_point
-from connector.deploy.decision import Moment
+from connector.deploy.decision import Moment, arrived
 from connector.deploy.requests import check_plans, decide
 from connector.merge.catalog import MAIN, Catalog
 from connector.merge.draft import Draft
@@ -189,9 +189,10 @@ class Process:
 
     def _take_requests(self, draft: Draft) -> None:
         while (message := next_message(self._requests, self._topics.requests, 0.0)) is not None:
-            request = self._codec.decode(message.value() or b"")
-            if "kind" not in request:
+            said = self._codec.decode(message.value() or b"")
+            if "kind" not in said:
                 continue  # an answer
+            request = arrived(said, message.timestamp()[1])
             decision = decide(draft.state.catalog, request, Moment(_now(), standing(draft.state)))
             log.info("%s: %s %s", request["kind"], decision.outcome, decision.reason)
             if request["kind"] == "compact" and decision.outcome == "accepted":

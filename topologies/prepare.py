@@ -19,7 +19,7 @@ from topologies.captured import message_topic, transaction_topic
 from topologies.connect import PATIENCE, Connect
 from topologies.kafka import TopicPlan
 from topologies.topic_settings import alter, differing_settings, topic_settings
-from topologies.topics import HEADROOM, Topics, compacted, markers, nodes, retained, set_aside, snapshot
+from topologies.topics import HEADROOM, Topics, compacted, markers, nodes, requests, retained, set_aside, snapshot
 
 CONNECTOR_READY = 60.0
 FAILED_FOR = 3.0  # seconds; one that starts again is still told as failed for a moment
@@ -131,7 +131,7 @@ def own_topics(settings: Settings) -> list[TopicPlan]:
         TopicPlan(topics.sequence, 1, compacted(size)),
         TopicPlan(topics.schemas, 1, compacted(size)),
         TopicPlan(topics.rejected, 1, set_aside(size)),
-        TopicPlan(topics.requests, 1, retained(size)),
+        TopicPlan(topics.requests, 1, requests(size)),
         TopicPlan(topics.checkpoints, 1, compacted(size)),
         TopicPlan(topics.catalog, 1, compacted(size)),
         TopicPlan(topics.evaluated("main"), 1, retained(size)),

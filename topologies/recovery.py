@@ -16,7 +16,7 @@ from connector.settings import Settings
 from connector.store.rows import Applied, RowState
 from schemas.codec import Codec
 from topologies import kafka
-from topologies.topics import Topics, compacted, markers, nodes, retained, set_aside
+from topologies.topics import Topics, compacted, markers, nodes, requests, retained, set_aside
 
 CHUNK = 20_000  # ops applied to the row state with one write batch
 
@@ -32,7 +32,7 @@ def create_own_topics(settings: Settings) -> None:
         [
             kafka.TopicPlan(topics.checkpoints, 1, keyed),
             kafka.TopicPlan(topics.catalog, 1, keyed),
-            kafka.TopicPlan(topics.requests, 1, kept),
+            kafka.TopicPlan(topics.requests, 1, requests(size)),
             kafka.TopicPlan(topics.rejected, 1, set_aside(size)),
             kafka.TopicPlan(topics.evaluated("main"), 1, kept),
             kafka.TopicPlan(topics.markers, 1, markers(size)),

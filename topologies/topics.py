@@ -92,6 +92,11 @@ def retained(max_request_size: int) -> dict[str, str]:
     }
 
 
+def requests(max_request_size: int) -> dict[str, str]:
+    """A log in which the broker's clock says when a request came (rule D1)."""
+    return retained(max_request_size) | {"message.timestamp.type": "LogAppendTime"}
+
+
 def set_aside(max_request_size: int) -> dict[str, str]:
     """A log for people: nothing is made from it, counts are kept elsewhere."""
     return retained(max_request_size) | {"retention.ms": str(7 * DAY_MS)}

@@ -38,6 +38,23 @@ class Decision:
         }
 
 
+def arrived(request: Request, at: int) -> Request:
+    """The request with the time that it was given counted from when the broker had it, in ms of the broker's clock: the
+    asker's decides nothing (rule D1)."""
+    if not request["expires_at"]:
+        return request
+    return {**request, "requested_at": at, "expires_at": at + request["expires_at"] - request["requested_at"]}
+
+
+def expired(request: Request, now: int) -> str:
+    """Why it is too late for the request; empty where it is not. What a replay asks for never expires: nobody has
+    given up on it, and asked twice it is the same."""
+    if request["kind"] in ("bounds", "head") or not request["expires_at"] or now <= request["expires_at"]:
+        return ""
+    age, given = now - request["requested_at"], request["expires_at"] - request["requested_at"]
+    return f"the broker had it {age / 1000:.1f} s ago by the merge's clock, and it was given {given / 1000:.1f} s"
+
+
 def refused(catalog: Catalog, reason: str) -> Decision:
     """The catalog stays as it is."""
     return Decision("refused", reason, catalog.generation, catalog)

@@ -10,7 +10,7 @@ from connector.definitions import check
 from connector.definitions.model import check_version
 from connector.definitions.patterns import expanded
 from connector.definitions.stored import loaded
-from connector.deploy.decision import Decision, Moment, Request, refused
+from connector.deploy.decision import Decision, Moment, Request, expired, refused
 from connector.deploy.diff import diff
 from connector.deploy.generation import begun, new_deployment, new_tributary
 from connector.deploy.known import adoptable, deployed, pending_generation, retained, under_way
@@ -33,8 +33,8 @@ from connector.merge.pending import headed
 
 def decide(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     """Decide one request against the catalog in force. Refuses what it does not know; never raises."""
-    if request["expires_at"] and moment.now > request["expires_at"]:
-        return Decision("expired", f"{moment.now - request['expires_at']} ms too late", catalog.generation, catalog)
+    if why := expired(request, moment.now):
+        return Decision("expired", why, catalog.generation, catalog)
     decision = DECISIONS.get(request["kind"])
     landing = landing_tributary(catalog)
     if landing is not None and request["kind"] in ("deploy", "verify", "resume", "repair", "cancel"):

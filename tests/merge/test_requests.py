@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from connector.definitions import SyncConfig, check
-from connector.deploy.decision import Decision, Moment
+from connector.deploy.decision import Decision, Moment, arrived
 from connector.deploy.diff import diff
 from connector.deploy.generation import is_active
 from connector.deploy.known import adoptable, deployed, retained
@@ -250,9 +250,33 @@ def test_a_plan_against_an_older_generation_is_stale() -> None:
 
 
 def test_a_request_that_comes_too_late_has_expired() -> None:
-    decision = deploy(Catalog(), ONE, expires_at=999)
+    decision = deploy(Catalog(), ONE, requested_at=500, expires_at=999)
     assert decision.outcome == "expired"
+    assert decision.reason == "the broker had it 0.5 s ago by the merge's clock, and it was given 0.5 s"
     assert decision.catalog == Catalog()
+
+
+@pytest.mark.parametrize("skew", [-3_600_000, 3_600_000])
+def test_the_askers_clock_does_not_decide_what_has_expired(skew: int) -> None:
+    """The broker's does: it had the request at 900, the merge comes to it at 1000."""
+    request = {"requested_at": 880 + skew, "expires_at": 880 + skew + 200}
+    assert deploy(Catalog(), ONE, **arrived(request, 900)).outcome == "accepted"
+    assert deploy(Catalog(), ONE, **arrived(request, 700)).outcome == "expired"
+    assert arrived({"expires_at": 0}, 900) == {"expires_at": 0}
+
+
+@pytest.mark.parametrize("kind", ["bounds", "head"])
+def test_what_a_replay_asks_for_never_expires(kind: str) -> None:
+    """Else a worker whose clock is behind would ask for ever, and its replay be called too slow."""
+    catalog = deploy(Catalog(), ONE).catalog
+    fields: dict[str, Any] = {
+        "tributary": "t1",
+        "head": 9,
+        "ends": [{"table": "public.todos", "partition": 0, "end": 3}],
+    }
+    late = {"requested_at": 1, "expires_at": 2}
+    known = catalog if kind == "bounds" else ask(catalog, "bounds", **fields).catalog
+    assert ask(known, kind, **fields, **late).outcome == "accepted"
 
 
 def test_a_plan_that_the_merge_does_not_share_differs() -> None:

@@ -99,7 +99,8 @@ class Process:
             draft.count(self.rows)
             if self._clean_up.outgrown():
                 draft.relieve()
-            settle(draft, now=_now(), complete=self._complete(), retain_ms=int(self._settings.retain_removed * 1000))
+            complete = self._complete(draft.state.catalog)
+            settle(draft, now=_now(), complete=complete, retain_ms=int(self._settings.retain_removed * 1000))
             if draft.changed:
                 self._commit(draft)
             else:
@@ -213,9 +214,9 @@ class Process:
             oplogs.close()
             self._laying = None
 
-    def _complete(self) -> Complete:
+    def _complete(self, catalog: Catalog) -> Complete:
         """Which tables are complete, asked only while something is pending (rule D3)."""
-        if not any(d.pending for d in self.state.catalog.deployments):
+        if not any(d.pending for d in catalog.deployments):
             return {}
         if self._progress is None:
             if not kafka.topic_exists(self._settings, self._topics.sequence):

@@ -108,6 +108,15 @@ class MergeWorld:
     def commit(self) -> dict[str, Any] | None:
         return read_commit(self.settings, self.codec)
 
+    def commits(self) -> list[dict[str, Any]]:
+        """Those that the cleaner has left."""
+        reader = kafka.consumer(self.settings)
+        try:
+            messages = kafka.read_all(reader, self.topics.checkpoints)
+            return [self.codec.decode(m.value() or b"") for m in messages]
+        finally:
+            reader.close()
+
     def wait(self, met: Callable[[], Any], what: str) -> Any:
         """Ask until the condition is met; its value."""
         deadline = time.monotonic() + DEADLINE

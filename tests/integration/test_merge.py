@@ -89,6 +89,15 @@ def test_a_first_deploy_then_changes(world: MergeWorld) -> None:
     assert counted["ops"] == len(world.ops(version))
 
 
+def test_a_deploys_first_word_is_true(world: MergeWorld) -> None:
+    """Its table has been complete all along, and the commit that answers the request does not say otherwise."""
+    world.start()
+    world.wait(lambda: world.catalog().number, "a merge")
+    assert world.request_deploy(BY_OWNER).outcome == "accepted"
+    commits = [c for c in world.commits() if c["waits"]]
+    assert [w["reason"] for w in commits[0]["waits"]] == ["t1 is replaying"]
+
+
 @pytest.mark.parametrize("point", ["after_ops", "after_commit_record", "after_commit", "after_store"])
 def test_killed_between_two_writes(world: MergeWorld, point: str) -> None:
     """Law 8: what was committed is kept, what was not is done again, and nothing twice."""

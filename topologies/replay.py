@@ -16,7 +16,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 
@@ -113,12 +113,15 @@ class Replay:
     def _bounds(self) -> tuple[ReplayEnd, ...]:
         """The ends in the catalog, captured by whoever was first; with them it is fixed what wildcards mean."""
         if not self._tributary().bounded:
-            tables = self._tables()
-            lag_ms = self._patiently(lambda: compaction_lag_ms(self._settings, tables))
-            ends = [e for table in tables for e in self._captured(table)]
-            wanted = [{"table": e.table, "partition": e.partition, "end": e.end} for e in ends]
-            self._ask("bounds", lambda c: _bounded(c, self._stream), ends=wanted, lag_ms=lag_ms)
+            self._ask("bounds", lambda c: _bounded(c, self._stream), self._captured_ends)
         return self._tributary().ends
+
+    def _captured_ends(self) -> Record:
+        tables = self._tables()
+        lag_ms = self._patiently(lambda: compaction_lag_ms(self._settings, tables))
+        ends = [e for table in tables for e in self._captured(table)]
+        wanted = [{"table": e.table, "partition": e.partition, "end": e.end} for e in ends]
+        return {"ends": wanted, "lag_ms": lag_ms}
 
     def _tables(self) -> list[str]:
         """The tables to scan: of wildcards those that had a row up to S0; later ones are wholly in the change log."""
@@ -281,10 +284,11 @@ class Replay:
         end = self._patiently(lambda: kafka.uncommitted_ends(self._settings, changes)[0])
         newest = self._patiently(lambda: kafka.last_record(self._reader, changes, end=end))
         head = self._codec.decode(newest.value() or b"")["position"] if newest is not None else 0
-        self._ask("head", lambda c: _headed(c, self._stream), head=max(head, self._start))
+        self._ask("head", lambda c: _headed(c, self._stream), lambda: {"head": max(head, self._start)})
 
-    def _ask(self, kind: str, seen: Callable[[Catalog], bool], **fields: Any) -> None:
-        """Ask the merge until the catalog shows it; whose request it was does not matter."""
+    def _ask(self, kind: str, seen: Callable[[Catalog], bool], fields: Callable[[], Record]) -> None:
+        """Ask the merge until the catalog shows it; whose request it was does not matter. It is told what is found
+        each time: a topic that was missing may be there."""
         while not seen(self._follower.catalog):
             self._check()
             try:
@@ -294,7 +298,7 @@ class Replay:
                     codec=self._codec,
                     within=5.0,
                     tributary=self._stream,
-                    **fields,
+                    **fields(),
                 )
             except (RequestRefused, Unavailable) as error:
                 log.warning("%s of %s: %s", kind, self._stream, error)

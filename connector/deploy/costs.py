@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SOURCE_RATE = 8_000.0  # rows/s from the database into a checkpoint: a guess, near what benchmarks.pipeline measures
+# Rows/s from the database into a checkpoint, a guess: 7,600 of changes where nothing else ran (benchmarks.pipeline),
+# 1,400 of an incremental snapshot beside six times as much work as the machine has processors for.
+SOURCE_RATE = 5_000.0
 GUESSED_ROW = 100  # bytes of a row in a table that the database has not counted
 
 

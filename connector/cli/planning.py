@@ -115,7 +115,7 @@ def refuse_too_long(plan: Plan) -> None:
     """Raises RequestRefused for a replay that compaction could overtake (rule T7)."""
     if plan.too_long:
         raise RequestRefused(
-            f"a replay of {plan.rows:,} rows takes about {plan.own_seconds:.0f} s, more than {plan.longest:.0f} s: "
+            f"a replay of {plan.rows:,} rows takes at least {plan.own_seconds:.0f} s, more than {plan.longest:.0f} s: "
             "compaction could overtake it",
             hint=f"set min.compaction.lag.ms of the snapshot topics to {_lag_for(plan):,} or more, or change fewer "
             "definitions at once",

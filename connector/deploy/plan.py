@@ -93,8 +93,9 @@ class Plan:
 
     @property
     def own_seconds(self) -> float:
-        """Of the replay that it begins, beside others as fast (rule D2), whose clocks run already."""
-        return (self.rows + min(self.adopted_rows, (PLACES - 1) * self.rows)) / self.rate.rows_per_second
+        """Of the replay that it begins if nothing disturbs it, beside others as fast (rule D2), whose clocks run
+        already."""
+        return (self.rows + min(self.adopted_rows, (PLACES - 1) * self.rows)) / self.rate.best
 
     @property
     def too_long(self) -> bool:

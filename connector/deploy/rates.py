@@ -16,32 +16,43 @@ from connector.deploy.catalog import Deployment
 
 REPLAYS = 5  # the last ones count: rows, definitions and machine may have been others before
 FEWEST_ROWS = 1000  # a smaller replay says nothing of the rate
+GUESS = 30_000.0  # rows/s
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Rows/s of a replay, seconds from the request to the switch besides, and whether either was measured here."""
+    """Rows/s of a replay, seconds from the request to the switch besides, and whether either was measured here.
 
-    rows_per_second: float = 30_000.0
+    `best` are the rows/s of a replay that nothing disturbs: no outage of before has a deploy refused.
+    """
+
+    rows_per_second: float = GUESS
     besides: float = 2.0
     measured: bool = False
+    best: float = GUESS
 
     def limited(self, rows_per_second: int) -> Rate:
         """The same under `--max-rate`; 0: no limit."""
-        lower = min(self.rows_per_second, rows_per_second) if rows_per_second else self.rows_per_second
-        return Rate(lower, self.besides, self.measured)
+        if not rows_per_second:
+            return self
+        lower, best = min(self.rows_per_second, rows_per_second), min(self.best, rows_per_second)
+        return Rate(lower, self.besides, self.measured, best)
 
 
 def measured_rate(deployments: Sequence[Deployment]) -> Rate:
-    """Of the last deploys whose replays ran at full speed; a guess where there was none."""
+    """Of the last deploys whose replays ran at full speed; a guess where there was none.
+
+    The median: a replay beside a dead broker is as long as that was away.
+    """
     counted = [d for d in deployments if _is_measured(d)][-REPLAYS:]
     if not counted:
         return Rate()
-    rows, ms = sum(d.replayed_rows for d in counted), sum(d.replay_ms for d in counted)
+    rates = [d.replayed_rows / d.replay_ms * 1000 for d in counted]
     others = [d.switched_at - d.requested_at - d.replay_ms for d in counted if d.switched_at and not _has_waited(d)]
     durations = [ms for ms in others if ms >= 0]
     besides = median(durations) / 1000 if durations else Rate().besides
-    return Rate(rows / ms * 1000, besides, measured=True)
+    best = max(rates) if len(rates) == REPLAYS else max(*rates, GUESS)
+    return Rate(median(rates), besides, measured=True, best=best)
 
 
 def _is_measured(deployment: Deployment) -> bool:

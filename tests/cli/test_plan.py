@@ -114,6 +114,19 @@ def test_a_limit_makes_the_replay_longer_and_is_no_measurement() -> None:
     assert measured_rate([slow, fast, tiny]) == Rate(5000.0, 2.0, measured=True)
 
 
+def test_an_outage_in_a_replay_has_no_deploy_refused() -> None:
+    times: dict[str, Any] = {"requested_at": 1000, "replayed_rows": 5000}
+    fast = deployment(1, [1], **times, replay_ms=1000, switched_at=4000)
+    disturbed = deployment(2, [2], **times, replay_ms=500_000, switched_at=502_000)
+    assert measured_rate([fast, disturbed, fast]).rows_per_second == 5000.0
+    assert (measured_rate([disturbed]).rows_per_second, measured_rate([disturbed]).best) == (10.0, 30_000.0)
+    assert measured_rate([disturbed] * 4 + [fast]).best == 5000.0
+    once = measured_rate([disturbed])
+    refuse_too_long(plan({}, {"lists": NOTES}, rate=once))
+    with pytest.raises(RequestRefused, match="at least 400 s"):
+        refuse_too_long(plan({}, {"lists": NOTES}, rate=once, max_rate=15))
+
+
 def test_only_deploys_are_measured_and_no_clock_that_was_set() -> None:
     times: dict[str, Any] = {"requested_at": 1000, "replayed_rows": 5000, "replay_ms": 1000}
     fast = deployment(1, [1], **times, switched_at=4000)

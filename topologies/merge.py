@@ -15,12 +15,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import FrameType
 
-from confluent_kafka import Consumer, TopicPartition
-
 from connector import settings as settings_file
 from connector.crash import arm, crash_point
-from connector.deploy.decision import Moment, arrived
-from connector.deploy.requests import check_plans, decide
+from connector.deploy.decision import Moment
+from connector.deploy.requests import check_plans
 from connector.merge.catalog import MAIN, Catalog
 from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge
@@ -37,9 +35,10 @@ from topologies.catalog import Followed
 from topologies.cleanup import CleanUp
 from topologies.commits import Committer
 from topologies.compaction import Compactor
-from topologies.evaluated import Ahead, Input, next_message
+from topologies.evaluated import Ahead, Input
 from topologies.exits import ended
 from topologies.garbage import collect_seldom
+from topologies.inbox import Inbox
 from topologies.oplogs import CommittedOps
 from topologies.recovery import bring_rows_up, create_own_topics, last_state
 from topologies.schemas import Schemas
@@ -49,6 +48,7 @@ LIVE = 0.04  # seconds that a draft with changes of main may grow while more com
 BULK = 0.25  # seconds that a draft of replayed rows alone may grow where main has been still for a while
 BESIDE = 0.08  # seconds that it may grow where a change of main may come any moment, and would wait for its commit
 STILL = 1.0  # seconds without a change of main
+SWITCH = 0.001  # seconds that the loop waits for a thread that parses a config, each time that it has let go of Python
 IDLE = 0.02  # seconds to wait for main where nothing else is under way
 
 log = logging.getLogger("merge")
@@ -76,7 +76,7 @@ class Process:
         self._clean_up = CleanUp(settings)
         self._compactor = Compactor(settings, self._codec)
         self._progress: Followed | None = None
-        self._requests = self._request_reader()
+        self._inbox = Inbox(settings, self._codec, self.state.request_offset)
         self._inputs: dict[str, Input] = {}
         self._laying: tuple[Laying, CommittedOps] | None = None
         self._live_at = 0.0
@@ -110,7 +110,7 @@ class Process:
                 self._compactor.run(self.state)
 
     def close(self) -> None:
-        for reader in (self._requests, self._progress, *self._inputs.values()):
+        for reader in (self._inbox, self._progress, *self._inputs.values()):
             if reader is not None:
                 reader.close()
         self._compactor.close()
@@ -189,18 +189,13 @@ class Process:
         reader.pop()
 
     def _take_requests(self, draft: Draft) -> None:
-        while (message := next_message(self._requests, self._topics.requests, 0.0)) is not None:
-            said = self._codec.decode(message.value() or b"")
-            if "kind" not in said:
-                continue  # an answer
-            request = arrived(said, message.timestamp()[1])
-            decision = decide(draft.state.catalog, request, Moment(_now(), standing(draft.state)))
-            log.info("%s: %s %s", request["kind"], decision.outcome, decision.reason)
-            if request["kind"] == "compact" and decision.outcome == "accepted":
+        while decided := self._inbox.decided(draft.state.catalog, Moment(_now(), standing(draft.state))):
+            asked, decision = decided
+            if asked.request["kind"] == "compact" and decision.outcome == "accepted":
                 self._compactor.wanted()
-            if request["kind"] == "gc":
+            if asked.request["kind"] == "gc":
                 self._clean_up.wanted()
-            draft.answer(decision.answer(request), decision.catalog, (message.offset() or 0) + 1)
+            draft.answer(decision.answer(asked.request), decision.catalog, asked.next_offset)
 
     def _lay(self, draft: Draft) -> None:
         """Some of the overlays of the tributary that lands, if one does (rule D6)."""
@@ -233,12 +228,6 @@ class Process:
                 topic = self._topics.evaluated(name)
                 self._inputs[name] = Input(self._settings, self._codec, name, topic, stream.evaluated_offset)
 
-    def _request_reader(self) -> Consumer:
-        reader = kafka.follower(self._settings)
-        low, _ = kafka.watermarks(reader, self._topics.requests)
-        reader.assign([TopicPartition(self._topics.requests, 0, max(low, self.state.request_offset))])
-        return reader
-
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Ends after the commit under way."""
         self.stopping = True
@@ -270,6 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     collect_seldom()
     arm()
+    sys.setswitchinterval(SWITCH)
 
     def work() -> None:
         process = Process(settings_file.load(parser.parse_args(argv).settings))

@@ -24,6 +24,7 @@ from topologies.catalog import ask, sequenced_tables
 from topologies.kafka import PATIENCE
 from topologies.observe import Watch, codec_of
 
+MERGES_PARSING = 4.0  # times as long as here, where it goes on with everything else
 ENDED = ("failed", "dropped", "cancelled")  # and not active
 
 
@@ -97,6 +98,7 @@ def request(known: Settings, file: ConfigFile, plan: Plan, codec: Codec) -> int:
     return ask(
         known,
         "deploy",
+        within=PATIENCE + MERGES_PARSING * file.seconds,
         codec=codec,
         base=plan.base,
         pending=plan.pending,

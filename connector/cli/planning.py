@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -34,12 +35,13 @@ from topologies.topic_settings import compaction_lag_ms
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A sync config that can be deployed."""
+    """A sync config that can be deployed, and how long it took to parse."""
 
     path: str
     text: str
     config: SyncConfig
     expected: Expected | None = None  # the plan that this one must be
+    seconds: float = 0.0
 
 
 def read_config(path: str, settings_file: str | None) -> ConfigFile | None:
@@ -52,12 +54,14 @@ def read_config(path: str, settings_file: str | None) -> ConfigFile | None:
     if plan is not None:
         path, text = plan.path, plan.config
     tables, _ = source_tables(settings_file)
+    began = time.monotonic()
     checked = check(text, path=path, tables=tables)
+    took = time.monotonic() - began  # without what it takes to print
     for diagnostic in checked.diagnostics:
         print(diagnostic.report(), file=sys.stderr)
     if checked.config is None:
         return None
-    return ConfigFile(path, text, checked.config, plan.expected if plan is not None else None)
+    return ConfigFile(path, text, checked.config, plan.expected if plan is not None else None, took)
 
 
 def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None, max_rate: int = 0) -> Plan:

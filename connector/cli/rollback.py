@@ -6,6 +6,7 @@ Parts that are still kept (`retain_removed`) come back without a replay; the pla
 from __future__ import annotations
 
 import argparse
+import time
 
 from connector import settings
 from connector.cli.deploy import carry_out
@@ -36,12 +37,13 @@ def chosen(catalog: Catalog, generation: int | None) -> ConfigFile:
     if not wanted:
         raise RequestRefused(_why_none(catalog, generation), hint="`syncline history` lists what there was")
     deployment = max(wanted, key=lambda d: (d.switched_at, d.generation))
+    began = time.monotonic()
     checked = check(deployment.config, path=deployment.path)
     if checked.config is None:
         raise RequestRefused(
             f"the text of generation {deployment.generation} is not kept any more", hint="deploy its file"
         )
-    return ConfigFile(deployment.path, deployment.config, checked.config)
+    return ConfigFile(deployment.path, deployment.config, checked.config, seconds=time.monotonic() - began)
 
 
 def _why_none(catalog: Catalog, generation: int | None) -> str:

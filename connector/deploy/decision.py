@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connector.definitions import Checked
 from connector.merge.catalog import Catalog
 
 Request = Mapping[str, Any]
@@ -13,10 +14,12 @@ Request = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where the merge stands: its clock in ms, and the versions that are taken as far as main is."""
+    """Where the merge stands: its clock in ms, the versions that are taken as far as main is, and what was found in the
+    request's config, where that is parsed already."""
 
     now: int
     standing: frozenset[int] = frozenset()
+    checked: Checked | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,15 +33,27 @@ from connector.merge.pending import headed
 
 def decide(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     """Decide one request against the catalog in force. Refuses what it does not know; never raises."""
+    turned_down = _turned_down(catalog, request, moment)
+    return DECISIONS[request["kind"]](catalog, request, moment) if turned_down is None else turned_down
+
+
+def reads_config(catalog: Catalog, request: Request, moment: Moment) -> bool:
+    """The decision hangs on what is found in the request's config, which may take seconds to parse."""
+    return request["kind"] == "deploy" and _turned_down(catalog, request, moment) is None
+
+
+def _turned_down(catalog: Catalog, request: Request, moment: Moment) -> Decision | None:
+    """A request that is not looked into any further."""
     if why := expired(request, moment.now):
         return Decision("expired", why, catalog.generation, catalog)
-    decision = DECISIONS.get(request["kind"])
     landing = landing_tributary(catalog)
     if landing is not None and request["kind"] in ("deploy", "verify", "resume", "repair", "cancel"):
         return refused(catalog, f"generation {landing.generation} is being laid over its buckets: try again at once")
-    if decision is None:
+    if request["kind"] not in DECISIONS:
         return refused(catalog, f'there is no request "{request["kind"]}"')
-    return decision(catalog, request, moment)
+    if request["kind"] == "deploy" and (moved := _moved_on(catalog, request)) is not None:
+        return Decision("stale", moved, catalog.generation, catalog)
+    return None
 
 
 def check_plans(catalog: Catalog) -> None:
@@ -53,9 +65,7 @@ def check_plans(catalog: Catalog) -> None:
 
 
 def _deploy(catalog: Catalog, request: Request, moment: Moment) -> Decision:
-    if (moved := _moved_on(catalog, request)) is not None:
-        return Decision("stale", moved, catalog.generation, catalog)
-    checked = check(request["config"], path=request["path"])
+    checked = moment.checked or check(request["config"], path=request["path"])
     if checked.config is None:
         fatal = [d for d in checked.diagnostics if d.severity == "fatal"]
         return refused(catalog, "; ".join(f"{d.span}: {d.message}" for d in fatal[:3]) or "unusable sync config")

@@ -143,11 +143,12 @@ class MergeWorld:
         assert self._producer.flush(30) == 0
 
     def request_deploy(self, text: str) -> Answer:
-        catalog = self.catalog()
-        changes = diff(deployed(catalog), config_of(text))
-        return self.ask(
-            "deploy", base=catalog.generation, config=text, path="sync-config.yaml", planned=planned(changes)
-        )
+        generation, plan = self.catalog().generation, self.planned(text)
+        return self.ask("deploy", base=generation, config=text, path="sync-config.yaml", planned=plan)
+
+    def planned(self, text: str) -> str:
+        """What a deploy of the config asks for."""
+        return planned(diff(deployed(self.catalog()), config_of(text)))
 
     def bound(self, generation: int, ends: Iterable[ReplayEnd]) -> Answer:
         records = [{"table": e.table, "partition": e.partition, "end": e.end} for e in ends]

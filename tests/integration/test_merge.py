@@ -98,6 +98,21 @@ def test_a_deploys_first_word_is_true(world: MergeWorld) -> None:
     assert [w["reason"] for w in commits[0]["waits"]] == ["t1 is replaying"]
 
 
+def test_checkpoints_go_on_while_a_large_config_is_parsed(world: MergeWorld) -> None:
+    world.start()
+    main = Main(world, deploy_empty(world, BY_OWNER))
+    many = [f'  d{n}:\n    data: ["SELECT id, text FROM todos WHERE n = {n}"]\n' for n in range(400)]
+    text = f"{BY_OWNER}{''.join(many)}"
+    planned = world.planned(text)
+    world.send("deploy", base=world.catalog().generation, config=text, path="f", planned=planned)
+    world.feed(main.batches(1))
+    world.wait(lambda: len(world.catalog().deployments) == 2, "an answer")
+    asked = max(c["request_offset"] for c in world.commits())
+    (first, *_) = [c for c in world.commits() if c["position"] == 1]
+    assert first["exposed"]
+    assert first["request_offset"] < asked, "a checkpoint before the answer"
+
+
 @pytest.mark.parametrize("point", ["after_ops", "after_commit_record", "after_commit", "after_store"])
 def test_killed_between_two_writes(world: MergeWorld, point: str) -> None:
     """Law 8: what was committed is kept, what was not is done again, and nothing twice."""

@@ -21,7 +21,8 @@ from connector.deploy.decision import Moment
 from connector.deploy.requests import check_plans
 from connector.merge.catalog import MAIN, Catalog
 from connector.merge.draft import Draft
-from connector.merge.judge import Verdict, judge
+from connector.merge.held import Held
+from connector.merge.judge import Verdict, held_by, judge
 from connector.merge.overlay import Laying, landing_tributary
 from connector.merge.settle import Complete, settle
 from connector.merge.state import Merge, is_checkpoint, standing
@@ -79,6 +80,7 @@ class Process:
         self._inbox = Inbox(settings, self._codec, self.state.request_offset)
         self._inputs: dict[str, Input] = {}
         self._laying: tuple[Laying, CommittedOps] | None = None
+        self._held = Held()
         self._live_at = 0.0
         self._wait = 0.0
         self.stopping = False
@@ -99,6 +101,7 @@ class Process:
             draft.count(self.rows)
             if self._clean_up.outgrown():
                 draft.relieve()
+            draft.held = self._held_up(draft.state)
             complete = self._complete(draft.state.catalog)
             settle(draft, now=_now(), complete=complete, retain_ms=int(self._settings.retain_removed * 1000))
             if draft.changed:
@@ -166,6 +169,14 @@ class Process:
             draft.look(stream, whole.record)
             return True
         return self._take(draft, reader, whole)
+
+    def _held_up(self, state: Merge) -> frozenset[str]:
+        """For which streams main's next record has waited for long, if there is one."""
+        ahead = self._inputs[MAIN].peek()
+        waits = ahead is not None and judge(state, MAIN, ahead.record) is Verdict.HOLD
+        held = held_by(state, ahead.record) if ahead is not None and waits else frozenset()
+        self._held.by(held, state.main.position, time.monotonic())
+        return self._held.for_long(time.monotonic())
 
     def _take(self, draft: Draft, reader: Input, whole: Ahead) -> bool:
         if draft.wants_fresh(whole.record) or not draft.take(reader.stream, whole.record, whole.next_offset, self.rows):

@@ -72,6 +72,8 @@ def lines(seen: dict[str, Any]) -> Iterable[str]:
     yield f"checkpoint   position {seen['checkpoint']}, behind by {seen['lag']['rows']} rows, {seen['lag']['ms']} ms"
     for stream, position in seen["streams"].items():
         yield f"stream       {stream} at {position}"
+    for reason in seen["waits"]:
+        yield f"waits        {reason}"
     if pending:
         yield from progress_lines(pending)
     for gone in seen["let_go"]:

@@ -38,6 +38,7 @@ def status(
         "lag": lag(now_ms, head, checkpoint),
         "deployment": _deployment(active),
         "pending": progress_of(pending, catalog, commit) if pending is not None else None,
+        "waits": [w["reason"] for w in (commit or {}).get("waits", ()) if w["generation"] == catalog.generation],
         "let_go": [{"generation": d.generation, "reason": d.reason} for d in catalog.deployments if _let_go(d)],
         "definitions": _definitions(catalog, counted, [d for d in (active, pending) if d is not None]),
         "rejected": sum(v["rejected"] for v in counted.values()) + _set_aside(progress),

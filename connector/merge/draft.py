@@ -45,6 +45,7 @@ class Draft:
         self.answers: list[dict[str, Any]] = []
         self.bucket_writes: dict[tuple[int, str], int] = {}
         self.taken = 0  # records
+        self.held: frozenset[str] = frozenset()  # streams for which main has waited for long
         self._changed_ops: Counter[int] = Counter()
 
     @property

@@ -68,14 +68,27 @@ def _judge_main(state: Merge, record: Evaluated) -> Verdict:
         return Verdict.DROP
     if record["position"] > taken + 1:
         return Verdict.JUMP
-    if any(v.stream != MAIN and state.versions[v.version].position < taken for v in state.catalog.advancing()):
+    if _behind(state):
         return Verdict.HOLD  # what is exposed is taken in step (rule M2)
     answered = answering(state, MAIN, record)
     if not answered.issuperset(v.version for v in state.catalog.advancing() if v.stream == MAIN):
         return Verdict.REFUSE
+    return Verdict.HOLD if held_by(state, record) else Verdict.TAKE
+
+
+def held_by(state: Merge, record: Evaluated) -> frozenset[str]:
+    """The tributaries for which main's next record waits: they deliver what is exposed and main has not taken over."""
+    behind = _behind(state)
+    if behind or MAIN in state.cursors:
+        return behind
+    answered = answering(state, MAIN, record)
     awaited = {v.stream for v in state.catalog.advancing() if v.version not in answered}
-    looked = all(state.looked.get(stream, 0) > taken for stream in awaited)
-    return Verdict.TAKE if looked or MAIN in state.cursors else Verdict.HOLD
+    return frozenset(stream for stream in awaited if state.looked.get(stream, 0) <= state.main.position)
+
+
+def _behind(state: Merge) -> frozenset[str]:
+    advancing = (v for v in state.catalog.advancing() if v.stream != MAIN)
+    return frozenset(v.stream for v in advancing if state.versions[v.version].position < state.main.position)
 
 
 def _judge_replay(state: Merge, tributary: Tributary, record: Evaluated, scan: ReplayRange) -> Verdict:

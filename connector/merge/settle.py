@@ -29,7 +29,7 @@ def settle(draft: Draft, *, now: int, complete: Complete, retain_ms: int) -> Non
             draft.state = _with(draft.state, _landed(draft.state, deployment, now, retain_ms))
             draft.state = _with(draft.state, expired(draft.state.catalog, now))
     draft.state = _with(draft.state, _dated(draft, now))
-    draft.state = replace(draft.state, waits=tuple(_told(draft.state, complete)))
+    draft.state = replace(draft.state, waits=(*_told(draft.state, complete), *_holding(draft)))
 
 
 def _due(state: Merge, now: int) -> Catalog:
@@ -114,6 +114,16 @@ def _told(state: Merge, complete: Complete) -> Iterator[Wait]:
         if deployment.pending:
             reasons = list(waits(state, deployment, complete)) or ["a source transaction is not wholly taken"]
             yield from (Wait(deployment.generation, reason) for reason in reasons)
+
+
+def _holding(draft: Draft) -> Iterator[Wait]:
+    """Which streams hold main up, and with it every checkpoint (rule M6) and every switch."""
+    state = draft.state
+    generations = [state.catalog.generation, *(d.generation for d in state.catalog.deployments if d.pending)]
+    for stream in sorted(draft.held & state.streams.keys()):
+        at = state.streams[stream].position
+        said = f"main waits for {stream}, which is at {at} and not taken over yet"
+        yield from (Wait(generation, said) for generation in generations)
 
 
 def _measured(state: Merge, now: int) -> Catalog:

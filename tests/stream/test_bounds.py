@@ -50,6 +50,7 @@ def test_ends_are_captured_anew_until_the_merge_takes_them(monkeypatch: pytest.M
         seen.catalog = bounded(seen.catalog, seen.catalog.tributaries[0], [ReplayEnd(**e) for e in ends], now=1)
 
     monkeypatch.setattr(replay, "ask", ask)
+    monkeypatch.setattr(replay, "compaction_lag_ms", lambda *_: 600_000)
     monkeypatch.setattr(replay, "_partitions", lambda _, topic: topics.get(topic, []))
     monkeypatch.setattr(replay.kafka, "consumer", lambda *_, **__: None)
     monkeypatch.setattr(replay.kafka, "uncommitted_ends", lambda _, __, partitions: dict.fromkeys(partitions, 7))

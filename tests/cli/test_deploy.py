@@ -23,7 +23,7 @@ def test_a_config_that_took_long_to_parse_is_waited_for_longer(monkeypatch: pyte
         return Answer("accepted", "", 7)
 
     monkeypatch.setattr(deploy, "ask", ask)
-    plan = make_plan(config(lists=LISTS), active=(), base=3, same_text=False, sizes={}, counts={})
+    plan = make_plan(config(lists=LISTS), active=(), base=3, same=False, sizes={}, counts={})
     file = ConfigFile("f", "text", config(lists=LISTS), seconds=5.0)
     assert deploy.request(Settings(Path("f"), "k", "r", "c", "p"), file, plan, cast(Any, None)) == 7
     assert (asked["base"], asked["within"]) == (3, 30.0)

@@ -296,7 +296,7 @@ def test_a_rendering_goes_with_the_last_part_that_has_it() -> None:
         f'  d{n}:\n    data: ["SELECT id, title FROM todos WHERE done = {n % 2}"]\n' for n in range(2)
     )
     renderings = Renderings()
-    parts = [compile_version(v.version, v.plan, renderings) for v in versions(config)]
+    parts = [compile_version(v.version, v.plan, v.evaluation, renderings) for v in versions(config)]
     assert [bool(part.evaluator.reads(TODOS)) for part in parts] == [True, True]
     assert len(renderings) == 1
     parts.pop()

@@ -22,6 +22,7 @@ from connector.deploy.misnamed import warnings
 from connector.deploy.plan import Plan, make_plan, replayed_tables
 from connector.deploy.plan_file import Expected, check_still, read
 from connector.deploy.rates import measured_rate
+from connector.deploy.resume import staying_stopped
 from connector.errors import RequestRefused
 from connector.settings import Settings
 from connector.sync.connected import Connected
@@ -74,6 +75,8 @@ def plan_of(settings: Settings, file: ConfigFile, *, codec: Codec | None = None,
     active_parts, pending = deployed(seen.catalog), adoptable(seen.catalog)
     kept = retained(seen.catalog, seen.standing)
     changes = diff(active_parts, file.config, pending=pending, retained=kept)
+    for name in staying_stopped(seen.catalog, changes):
+        print(f'warning: "{name}" is stopped and stays so: syncline resume {name} lets it go on', file=sys.stderr)
     pending_same = followed(seen.catalog, file.config, changes)
     needed = {pattern for one in file.config.definitions for part in one.parts for pattern in part.tables}
     known = seen.progress["state"]["tables"] if seen.progress is not None else {}

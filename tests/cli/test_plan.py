@@ -10,13 +10,15 @@ import pytest
 
 from connector.cli.plan_text import plan_lines, table_lines
 from connector.cli.planning import refuse_too_long
+from connector.deploy.catalog import Catalog
 from connector.deploy.costs import SourceRead, TableSize
 from connector.deploy.plan import Plan, make_plan
 from connector.deploy.plan_file import check_still, read, written
 from connector.deploy.rates import Rate, measured_rate
+from connector.deploy.resume import staying_stopped
 from connector.errors import BadConfig, RequestRefused
 from connector.sync.connected import Connected
-from tests.builders import deployment
+from tests.builders import deployment, version
 from tests.definitions.test_diff import LISTS, TODOS, config, deployed
 from topologies.pace import Pace
 
@@ -125,6 +127,13 @@ def test_an_outage_in_a_replay_has_no_deploy_refused() -> None:
     refuse_too_long(plan({}, {"lists": NOTES}, rate=once))
     with pytest.raises(RequestRefused, match="at least 400 s"):
         refuse_too_long(plan({}, {"lists": NOTES}, rate=once, max_rate=15))
+
+
+def test_what_is_stopped_and_unchanged_stays_stopped() -> None:
+    made = plan({"lists": LISTS, "other": NOTES}, {"lists": LISTS, "other": LISTS})
+    versions = [version(change.version, stopped_at=1) for change in made.changes if change.version is not None]
+    assert staying_stopped(Catalog(versions=tuple(versions)), made.changes) == ["lists"], "the other one is changed"
+    assert staying_stopped(Catalog(), made.changes) == []
 
 
 def test_only_deploys_are_measured_and_no_clock_that_was_set() -> None:

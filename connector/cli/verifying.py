@@ -17,7 +17,7 @@ from topologies.catalog import ask
 from topologies.observe import Watch
 
 LOOK = 1.0  # seconds between two looks at whether it has been ended
-KEEP = 60.0  # seconds between two requests to keep it; the merge waits for ten minutes
+KEEP = 15.0  # seconds between two requests to keep it; the merge waits for two minutes
 NEWS = 5.0  # seconds in which the catalog says why its topics are gone
 
 

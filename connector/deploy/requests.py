@@ -92,7 +92,9 @@ def _verify(catalog: Catalog, request: Request, moment: Moment) -> Decision:
     if active is None:
         return refused(catalog, "nothing is deployed")
     for deployment in under_way(catalog):
-        return refused(catalog, f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}")
+        ends_it = f"; `syncline cancel {deployment.generation}` ends it" if deployment.kind == "verify" else ""
+        told = f"generation {deployment.generation} ({deployment.kind}) is {deployment.state}{ends_it}"
+        return refused(catalog, told)
     generation, name = catalog.next_generation, tributary_name(catalog.next_generation)
     originals = [v for v in catalog.versions if v.version in active.versions() and not v.stopped_at]
     if not originals:

@@ -10,7 +10,7 @@ from connector.merge.catalog import MAIN, Catalog, Deployment, DeploymentState, 
 LONGEST_KEPT = 64 * 1024  # characters of a config that is kept once its deployment is over: the catalog is one record
 KEPT_RETAINED = 5  # retained deployments, newest first: main evaluates each one's versions, the catalog has its text
 CROWDED_OUT = f"{KEPT_RETAINED} newer ones are kept"
-VERIFY_PATIENCE_MS = 10 * 60 * 1000  # an aligned verify that nobody keeps or drops goes by itself after so long
+VERIFY_PATIENCE_MS = 2 * 60 * 1000  # an aligned verify that nobody keeps or drops goes by itself after so long
 
 
 def dropped(catalog: Catalog, deployment: Deployment, reason: str) -> Catalog:
@@ -46,7 +46,7 @@ def expired(catalog: Catalog, now: int) -> Catalog:
     for deployment in catalog.deployments:
         stands = deployment.kind == "verify" and deployment.state == "aligned"
         if stands and now >= deployment.switched_at + VERIFY_PATIENCE_MS:
-            catalog = dropped(catalog, deployment, "its command was not heard of for 10 minutes")
+            catalog = dropped(catalog, deployment, "its command was not heard of for 2 minutes")
     crowded = _crowded_out(catalog)
     return released(catalog, {v.version for v in idle(catalog) if now >= v.dropped_at or v.version in crowded})
 

@@ -54,6 +54,7 @@ def part(folder: Path, ports: Mapping[str, int], installed: Path) -> Part:
         prepare=partial(java.write_properties, settings, properties(ports, installed)),
         ready=partial(probes.http_answers, f"{addresses(ports).connect}/connectors"),
         environment=java.environment(folder),
+        tries=3,  # it ends where the broker does not answer for a minute, as on a machine with other work
     )
 
 

@@ -31,6 +31,7 @@ class Part:
     environment: Mapping[str, str]
     user: str | None = None  # the system user it runs as, where it must not be root
     end_signal: signal.Signals = signal.SIGTERM
+    tries: int = 1  # starts in a row; more where it gives up on another part that takes its time
 
     @property
     def log(self) -> Path:

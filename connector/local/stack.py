@@ -206,6 +206,7 @@ def _with_room(folder: Path) -> None:
 
 def _start_and_wait(part: Part, given_up: Event) -> None:
     """Bring one part up; returns early where another part's failure has ended it all."""
+    tries = part.tries
     if processes.running(part) is None:
         _prepare(part)
         if not given_up.is_set():
@@ -213,7 +214,10 @@ def _start_and_wait(part: Part, given_up: Event) -> None:
     deadline = time.monotonic() + READY_WITHIN
     while not given_up.is_set() and not part.ready():
         if processes.running(part) is None:
-            raise _unready(part, "died before it was ready")
+            tries -= 1
+            if tries == 0:
+                raise _unready(part, "died before it was ready")
+            processes.start(part)
         if time.monotonic() > deadline:
             raise _unready(part, f"was not ready within {READY_WITHIN:.0f} s")
         given_up.wait(PROBE_EVERY)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from connector.errors import SynclineError
 from connector.local import processes
 from connector.local.parts import Part
+from connector.local.stack import _start_and_wait
 
 WAIT = 10.0
 
@@ -27,6 +29,13 @@ print("parent", flush=True)
 time.sleep(600)
 """
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+DIES_TWICE = """
+import pathlib, sys, time
+file = pathlib.Path(sys.argv[1])
+with file.open("a") as log:
+    log.write("x")
+time.sleep(60 if len(file.read_text()) > 2 else 0)
+"""
 
 
 def a_part(folder: Path, program: str) -> Part:
@@ -118,3 +127,24 @@ def test_a_command_that_is_not_there_says_so_in_the_log(tmp_path: Path) -> None:
         assert error.message == "sleeper ended at once"
     until_logged(part, "/no/such/program")
     assert "/no/such/program" in processes.last_lines(part)
+
+
+@pytest.mark.parametrize(("tries", "starts"), [(3, 3), (2, 2)])
+def test_a_part_that_gives_up_on_another_is_started_again(tmp_path: Path, tries: int, starts: int) -> None:
+    """It is up at its third start."""
+    started = tmp_path / "started"
+    part = replace(
+        a_part(tmp_path / "part", ""),
+        command=(sys.executable, "-c", DIES_TWICE, str(started)),
+        ready=lambda: started.exists() and len(started.read_text()) == 3,
+        tries=tries,
+    )
+    try:
+        if tries == starts == 3:
+            _start_and_wait(part, Event())
+        else:
+            with pytest.raises(SynclineError, match="sleeper died before it was ready"):
+                _start_and_wait(part, Event())
+        assert len(started.read_text()) == starts
+    finally:
+        processes.end(part, 5.0)

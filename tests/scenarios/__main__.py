@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -64,18 +65,19 @@ class Soak:
         print(f"seed {seed}", flush=True)
         try:
             with (folder / "report.txt").open("w") as report, redirect_stdout(report):
-                met = run(source, self._stack, folder, seed, steps, say=_say)
+                run(source, self._stack, folder, seed, steps, say=_say, seen=self._note)
         except Failed as failure:
             (folder / "traceback.txt").write_text(traceback.format_exc())
-            met = failure.met
             self.failures.append(f"{failure}\nlogs: {folder}")
             print(f"FAILED {failure}\nlogs: {folder}", flush=True)
         else:
-            self.steps += len(steps)
             shutil.rmtree(folder, ignore_errors=True)
+        self._janitor.drop(source, self._stack.heal())
+
+    def _note(self, met: Sequence[Pair]) -> None:
+        self.steps += 1
         self.seen.update(met)
         self._ledger.add(met)
-        self._janitor.drop(source, self._stack.heal())
 
     def finish(self) -> None:
         self._stack.heal()
@@ -87,7 +89,7 @@ class Soak:
         every, known = set(pairs()), self._ledger.read()
         lines = [
             f"{self.runs} runs, {len(self.failures)} failed",
-            f"{self.steps} steps in those that passed, {self.seen.total()} disruptions met as meant",
+            f"{self.steps} steps that passed, {self.seen.total()} disruptions met as meant",
             f"{len(self.seen)} pairs of scenario × disruption; {len(every & known)} of {len(every)} are known",
             f"scenarios {len(scripts)} of {len(SCRIPTS)}: {_counted(scripts)}",
             f"disruptions {len(disruptions)} of {len(DISRUPTIONS)}: {_counted(disruptions)}",
@@ -113,6 +115,8 @@ def main() -> int:
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)
     until = time.monotonic() + args.minutes * 60
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # in the background too
     with stacks.running() as stack:
         ledger = Ledger(args.seen)
         soak = Soak(stack, ledger)

@@ -41,11 +41,7 @@ class Step(NamedTuple):
 
 
 class Failed(Exception):
-    """A step of a run did not end as it must; `met` are the pairs of those before it, which did."""
-
-    def __init__(self, told: str, met: Sequence[Pair]) -> None:
-        super().__init__(told)
-        self.met = met
+    """A step of a run did not end as it must."""
 
 
 def drawn(seed: int, seen: Container[Pair] = ()) -> tuple[Step, ...]:
@@ -104,10 +100,19 @@ def parsed(text: str) -> tuple[Step, ...]:
 
 
 def run(
-    source: Source, stack: Any, folder: Path, seed: int, steps: Sequence[Step], *, say: Callable[[str], object] = print
-) -> list[Pair]:
-    """Do the steps; the pairs that came to pass. Raises Failed with the command that does them again."""
-    met: list[Pair] = []
+    source: Source,
+    stack: Any,
+    folder: Path,
+    seed: int,
+    steps: Sequence[Step],
+    *,
+    say: Callable[[str], object] = print,
+    seen: Callable[[Sequence[Pair]], object] = bool,
+) -> None:
+    """Do the steps; after each `seen` is told the pairs that came to pass.
+
+    Raises Failed with the command that does them again.
+    """
     again = f"python -m tests.scenarios --seed {seed} --steps {','.join(map(str, steps))}"
     step: Step | str = "start"
     try:
@@ -117,14 +122,13 @@ def run(
                 _disturb(made, step, random.Random(f"{seed}.{number}"))
                 done = time.monotonic()
                 made.check()
-                met += [Pair(step.script, name) for name in step.disruptions if name not in made.unmet]
+                seen([Pair(step.script, name) for name in step.disruptions if name not in made.unmet])
                 judged = time.monotonic() - done
                 unmet = f" (not met: {', '.join(sorted(made.unmet))})" if made.unmet else ""
                 say(f"  {step}{unmet}: {done - began:.1f} s, judged in {judged:.1f} s")
             made.check_replica()
     except Exception as error:
-        raise Failed(f"{step}: {error}\nagain: {again}", met) from error
-    return met
+        raise Failed(f"{step}: {error}\nagain: {again}") from error
 
 
 def _disturb(made: World, step: Step, chance: random.Random) -> None:

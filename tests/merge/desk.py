@@ -139,6 +139,16 @@ class Desk:
         self.state = draft.state
         return True
 
+    def commit(self, changed: Catalog) -> None:
+        """The catalog that a request gives."""
+        draft = Draft(self.state)
+        draft.answer({"id": "r"}, changed, 1)
+        settle(draft, now=self.now, complete=self.complete, retain_ms=1000)
+        commit, known = finish(draft, {}, now=self.now)
+        self.commits.append(commit)
+        self.catalog = known or self.catalog
+        self.state = draft.state
+
     def _fill(self, draft: Draft) -> bool:
         moved = False
         for stream in list(draft.state.streams):

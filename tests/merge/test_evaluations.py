@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from connector.definitions import Options
 from connector.deploy.decision import Moment
 from connector.deploy.requests import decide
-from connector.merge.catalog import MAIN, Catalog, bounded, taken_over
+from connector.merge.catalog import MAIN, bounded, taken_over
 from connector.merge.draft import Draft
 from connector.merge.judge import Verdict, judge
 from connector.merge.pending import headed
-from connector.merge.settle import finish, settle
 from connector.merge.state import Evaluated, standing
 from connector.merge.stopped import UNABLE
 from tests.builders import (
@@ -93,23 +92,14 @@ class World:
         wanted = {"base": before.generation, "config": TWO, "planned": planned_for(before, TWO, stand)}
         decision = decide(before, REQUEST | wanted, Moment(NOW, stand))
         assert decision.outcome == "accepted"
-        self._commit(decision.catalog)
+        self.desk.commit(decision.catalog)
         (entry,) = self.desk.catalog.tributaries
         assert [o.version for o in entry.overlays] == [1, 2], "into the same buckets (rule D6)"
-        self._commit(bounded(self.desk.catalog, entry, ends(10), now=NOW))
+        self.desk.commit(bounded(self.desk.catalog, entry, ends(10), now=NOW))
         self.desk.feed(self.answer(entry.name, 0, self.rows, replay=scan(0, 10, done=True)))
         self.run()
         self.batch("while it replays")
-        self._commit(headed(self.desk.catalog, self.desk.catalog.tributaries[0], self.position))
-
-    def _commit(self, changed: Catalog) -> None:
-        draft = Draft(self.desk.state)
-        draft.answer({"id": "r"}, changed, 1)
-        settle(draft, now=NOW, complete=self.desk.complete, retain_ms=1000)
-        commit, known = finish(draft, {}, now=NOW)
-        self.desk.commits.append(commit)
-        self.desk.catalog = known or self.desk.catalog
-        self.desk.state = draft.state
+        self.desk.commit(headed(self.desk.catalog, self.desk.catalog.tributaries[0], self.position))
 
     def differences(self, evaluation: str) -> list[str]:
         results = RESULTS[evaluation]

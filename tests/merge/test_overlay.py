@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 from connector.definitions import Options
 from connector.deploy.decision import Moment
 from connector.deploy.requests import decide
-from connector.merge.catalog import Catalog, Overlay, bounded
-from connector.merge.draft import Draft
+from connector.merge.catalog import Overlay, bounded
 from connector.merge.judge import Verdict, judge
 from connector.merge.pending import headed, superseded
-from connector.merge.settle import finish, settle
 from connector.merge.state import Evaluated, RejectedRow
 from connector.merge.translate import translated
 from tests import builders
@@ -88,28 +86,19 @@ class Stage:
         request = {"id": "r", "kind": kind, "expires_at": 0, "config": "", "path": "", "planned": "", "estimate": ""}
         request |= {"max_rate": 0, "generation": 0, "base": self.desk.catalog.generation} | fields
         decision = decide(self.desk.state.catalog, request, Moment(NOW))
-        self.commit(decision.catalog)
+        self.desk.commit(decision.catalog)
         return decision.outcome
-
-    def commit(self, changed: Catalog) -> None:
-        draft = Draft(self.desk.state)
-        draft.answer({"id": "r"}, changed, 1)
-        settle(draft, now=NOW, complete=self.desk.complete, retain_ms=1000)
-        commit, known = finish(draft, {}, now=NOW)
-        self.desk.commits.append(commit)
-        self.desk.catalog = known or self.desk.catalog
-        self.desk.state = draft.state
 
     def resume(self, rejected: Sequence[RejectedRow] = ()) -> None:
         """Up to where the shadow is about to stand beside main."""
         assert self.ask("resume", definition="d2") == "accepted"
         (entry,) = self.desk.catalog.tributaries
-        self.commit(bounded(self.desk.catalog, entry, ends(10), now=NOW))
+        self.desk.commit(bounded(self.desk.catalog, entry, ends(10), now=NOW))
         replayed = table_of(self.rows, {3: everywhere})
         scanned = scan(0, 10, done=True)
         self.desk.feed(evaluated(0, [replayed], stream=entry.name, replay=scanned, rejected=rejected))
         self.desk.run()
-        self.commit(headed(self.desk.catalog, self.desk.catalog.tributaries[0], self.position))
+        self.desk.commit(headed(self.desk.catalog, self.desk.catalog.tributaries[0], self.position))
 
     def to_the_end(self) -> None:
         """A change, which the tributary delivers under its shadow's number; then main takes over."""
@@ -389,10 +378,10 @@ def test_a_repair_mends_what_is_live_while_it_goes_on() -> None:
     stage.desk, stage.position, stage.rows = desk, 2, {**NEW, **rows_of(live="x")}
     assert stage.ask("repair", definition="") == "accepted"
     (entry,) = desk.catalog.tributaries
-    stage.commit(bounded(desk.catalog, entry, ends(10), now=NOW))
+    desk.commit(bounded(desk.catalog, entry, ends(10), now=NOW))
     desk.feed(evaluated(0, [table_of(stage.rows, {2: by_owner})], stream=entry.name, replay=scan(0, 10, done=True)))
     desk.run()
-    stage.commit(headed(desk.catalog, desk.catalog.tributaries[0], 2))
+    desk.commit(headed(desk.catalog, desk.catalog.tributaries[0], 2))
     desk.run()
     assert compare({TODOS: stage.rows}, {1: by_owner}, desk.folded(exposed=True)) == []
     desk.feed(evaluated(3, [table_of(rows_of(live="y"), {1: by_owner})]))

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from connector.definitions import Options
 from connector.deploy.decision import Moment
 from connector.deploy.requests import decide
-from connector.merge.catalog import Catalog, bounded
-from connector.merge.draft import Draft
+from connector.merge.catalog import bounded
 from connector.merge.pending import headed
-from connector.merge.settle import finish, settle
 from tests import builders
 from tests.builders import TODOS, Out, by_owner, catalog, ends, everywhere, row, scan, source_key, table_of, version
 from tests.merge.desk import Desk
@@ -103,7 +101,7 @@ class Play:
         if self.desk.catalog.deployment(2) is None and self.desk.state.main.position >= BROKEN_UP_TO:
             request: Any = {"kind": "repair", "id": "r", "expires_at": 0, "config": "", "path": "", "planned": ""}
             request |= {"estimate": "", "max_rate": 0, "definition": ""}
-            self._commit(decide(self.desk.state.catalog, request, Moment(NOW)).catalog)
+            self.desk.commit(decide(self.desk.state.catalog, request, Moment(NOW)).catalog)
             self.next["t2"] = self.desk.catalog.tributaries[0].start + 1
 
     def replay(self) -> None:
@@ -112,7 +110,7 @@ class Play:
         if entry is None or self.scanned:
             return
         self.scanned = True
-        self._commit(bounded(self.desk.catalog, entry, ends(10), now=NOW))
+        self.desk.commit(bounded(self.desk.catalog, entry, ends(10), now=NOW))
         rows = {k: content for k, (content, at) in self.states[-1].items() if at <= entry.start}
         given = table_of(rows, {n: self._evaluator(n) for n in entry.versions})
         whole = scan(0, 10, done=True)
@@ -121,17 +119,7 @@ class Play:
     def head(self) -> None:
         entry = self.desk.catalog.tributary("t2")
         if entry is not None and self.scanned and entry.head is None:
-            self._commit(headed(self.desk.catalog, entry, len(self.log)))
-
-    def _commit(self, changed: Catalog) -> None:
-        """As a request does it."""
-        draft = Draft(self.desk.state)
-        draft.answer({"id": "r"}, changed, 1)
-        settle(draft, now=NOW, complete=self.desk.complete, retain_ms=1000)
-        commit, known = finish(draft, {}, now=NOW)
-        self.desk.commits.append(commit)
-        self.desk.catalog = known or self.desk.catalog
-        self.desk.state = draft.state
+            self.desk.commit(headed(self.desk.catalog, entry, len(self.log)))
 
     # The merge.
     def round(self, crash: str | None = None) -> None:

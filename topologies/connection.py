@@ -9,7 +9,7 @@ import socket
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from connector.sync.refusals import Refused, too_many
+from connector.sync.refusals import Refused, full
 
 MAX_HEAD = 64 * 1024  # bytes of a request before its body
 PATIENCE = 20.0  # seconds for a request to begin
@@ -48,7 +48,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         self._wait()
         if len(self.connections) > most_connections():
-            self._refuse(too_many("PSYNC_S2304", "Maximum active concurrent connections limit has been reached"))
+            self._refuse(full())
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from connector.errors import RequestRefused, Unavailable
 from connector.sync.lines import Line, format_for
-from connector.sync.refusals import Refused, no_such_path, too_many, unavailable
+from connector.sync.refusals import Refused, full, no_such_path, unavailable
 from connector.sync.requests import MAX_BODY, StreamRequest, checkpoint_request, client_id, stream_request
 from connector.sync.sessions import Session
 from connector.sync.tokens import Token
@@ -133,7 +133,7 @@ class Endpoint:
 
     def _check_room(self) -> None:
         if len(self.hub.seats) >= MAX_CLIENTS:
-            raise too_many("PSYNC_S2304", "Maximum active concurrent connections limit has been reached")
+            raise full()
 
     async def _wait_until_ready(self, session: Session) -> None:
         """A checkpoint at or past the client's, and a deployment to serve (rule V3)."""

@@ -49,7 +49,7 @@ def _json_ops_with_objects(ops: Ops) -> bytes:
 
 
 def _with_object(text: bytes) -> bytes:
-    head, mark, rest = text.partition(_DATA)  # within a text its quotes are escaped, so it stands there once
+    head, mark, rest = text.partition(_DATA)
     return b'%b,"data":%b}' % (head, orjson.loads(rest[:-1]).encode()) if mark and rest != b"null}" else text
 
 

@@ -46,6 +46,11 @@ def too_many(code: str, description: str) -> Refused:
     return Refused(429, code, description, "ServiceError")
 
 
+def full() -> Refused:
+    """429: the node serves as many clients as it can."""
+    return too_many("PSYNC_S2304", "Maximum active concurrent connections limit has been reached")
+
+
 def unavailable(code: str, description: str) -> Refused:
     """503: not now; the client comes again."""
     return Refused(503, code, description, "ServiceError")

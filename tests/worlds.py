@@ -123,7 +123,7 @@ def _drop_database(name: str, addresses: Addresses) -> None:
                 connection.execute(
                     "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = %s", (name,)
                 )
-                connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
                 return
             except psycopg.errors.ObjectInUse:
                 assert time.monotonic() < deadline, f"database {name} stays in use"

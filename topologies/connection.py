@@ -78,6 +78,10 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._wait()
 
+    def handle_websocket_upgrade(self) -> None:
+        self._unwait()
+        super().handle_websocket_upgrade()
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(Refused(400, "PSYNC_S2001", "Invalid HTTP request", "ValidationError"))
 

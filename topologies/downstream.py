@@ -17,16 +17,21 @@ PAUSE = 0.01  # seconds between two checkpoints
 INTERRUPTIBLE_AFTER = 1_000  # ops sent for a checkpoint
 VIEW_AGE = 30.0  # seconds after which a download goes on in a newer view: an old one holds files
 BEAT = 20.0  # seconds between keep-alives, and before the token's expiry
+CHANCE = random.SystemRandom()  # that nobody seeds: nodes and clients are not to beat together
 
 Write = Callable[[bytes], Awaitable[None]]
 Acknowledged = Callable[[int], int | None]  # the client's newest write checkpoint at a position
+Beats = Callable[[float, float, float], float]  # now, the token's expiry, jitter from 0 to 1 → when the next one is due
 
 
-def next_beat(now: float, expires_at: float, jitter: float) -> float:
-    """When the next keep-alive is due; `jitter` is between 0 and 1, so that clients do not beat together."""
-    due = now + BEAT * (0.9 + 0.2 * jitter)
-    warning = expires_at - BEAT
-    return min(due, warning if now < warning else expires_at)
+def beats(now: float, expires_at: float, jitter: float) -> float:
+    """Keep-alives, and a warning before the token expires; with jitter, so that clients do not beat together."""
+    return min(now + BEAT * (0.9 + 0.2 * jitter), warnings(now, expires_at, jitter))
+
+
+def warnings(now: float, expires_at: float, jitter: float) -> float:
+    """A warning before the token expires, and no more: for connections that are kept alive by other means."""
+    return expires_at - BEAT if now < expires_at - BEAT else expires_at
 
 
 class Downstream:
@@ -42,12 +47,13 @@ class Downstream:
         acknowledged: Acknowledged,
         expires_at: float,
         clock: Callable[[], float],
+        beats: Beats,
     ) -> None:
         self._hub, self._seat, self._form, self._write = hub, seat, form, write
         self._view = hub.view
         self._acknowledged = acknowledged
-        self._expires_at, self._clock = expires_at, clock
-        self._beat = next_beat(clock(), expires_at, random.random())
+        self._expires_at, self._clock, self._beats = expires_at, clock, beats
+        self._beat = beats(clock(), expires_at, CHANCE.random())
 
     def first_line(self) -> Line:
         """The first checkpoint. Raises RequestRefused where the client asks for too much."""
@@ -120,7 +126,7 @@ class Downstream:
         now = self._clock()
         if self._beat <= now < self._expires_at:
             await self._send(self._form.line({"token_expires_in": int(self._expires_at - now)}))
-            self._beat = next_beat(now, self._expires_at, random.random())
+            self._beat = self._beats(now, self._expires_at, CHANCE.random())
 
     async def _send(self, text: bytes) -> None:
         self._seat.sent_bytes += len(text)

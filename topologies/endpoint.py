@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Protocol
 
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from connector.errors import RequestRefused, Unavailable
-from connector.sync.lines import Line, format_for
-from connector.sync.refusals import Refused, full, no_such_path, unavailable
-from connector.sync.requests import MAX_BODY, StreamRequest, checkpoint_request, client_id, stream_request
-from connector.sync.sessions import Session
+from connector.errors import Unavailable
+from connector.sync.lines import format_for
+from connector.sync.refusals import Refused, broken, no_such_path
+from connector.sync.requests import MAX_BODY, StreamRequest, checkpoint_request, client_id, from_json, stream_request
 from connector.sync.tokens import Token
 from connector.sync.write_checkpoints import Client
-from topologies.downstream import Downstream
+from topologies.conversation import Conversation
+from topologies.downstream import beats
 from topologies.encodings import encoder, encoding_for
-from topologies.hub import Hub, Seat
+from topologies.hub import Seat
+from topologies.reception import Reception
 
-MAX_CLIENTS = 10_000
-PATIENCE = 5.0  # seconds that a client is waited with for a checkpoint at or past its own (rule V3)
-RENEW_AFTER = 30.0  # seconds that a client has been connected
 BODY_PATIENCE = 20.0  # seconds for a request's body to come
 ALWAYS = [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"Content-Type")]
 PREFLIGHT = {
@@ -43,43 +39,16 @@ PREFLIGHT = {
 log = logging.getLogger("serve")
 
 
-class Admission(Protocol):
-    """Who a token is of. Raises Refused."""
-
-    async def admit(self, header: str | None, now: float) -> Token: ...
-
-
-class Emitter(Protocol):
-    """Marks in the source's log that a client has written (rule V4). Raises Refused."""
-
-    async def write_checkpoint(self, client: Client) -> int: ...
-
-    async def checkpoint_request(self, client: Client, wanted: int) -> int: ...
-
-    async def renew(self, client: Client) -> None: ...
-
-
-Acknowledged = Callable[[Client, int], int | None]  # a client's newest write checkpoint at a position
-
-
 class Endpoint:
-    """What the paths do. `caught_up` tells whether there is no newer checkpoint than the node has."""
+    """What the paths do."""
 
-    def __init__(
-        self,
-        hub: Hub,
-        admission: Admission,
-        emitter: Emitter,
-        *,
-        acknowledged: Acknowledged,
-        caught_up: Callable[[], Awaitable[bool]],
-    ) -> None:
-        self.hub, self.emitter, self.acknowledged = hub, emitter, acknowledged
-        self._admission, self._caught_up = admission, caught_up
+    def __init__(self, reception: Reception) -> None:
+        self._reception = reception
 
     def app(self) -> ASGIApp:
         """The ASGI app."""
         routes = [
+            WebSocketRoute("/{path:path}", self._converse),
             Route("/sync/stream", self._stream, methods=["POST"]),
             Route("/write-checkpoint2.json", self._answered(self._write_checkpoint), methods=["GET"]),
             Route("/sync/checkpoint-request", self._answered(self._checkpoint_request), methods=["POST"]),
@@ -90,16 +59,14 @@ class Endpoint:
         )
         return _with_cors(app)
 
-    @property
-    def ready(self) -> bool:
-        """Whether clients can be served."""
-        return self.hub.served is not None and not self.hub.closing
-
     async def _probe(self, request: Request) -> Response:
-        started = self.hub.view is not None
-        right = self.ready if request.url.path.endswith("readiness") else started or "liveness" in request.url.path
+        ready, started = self._reception.ready, self._reception.hub.view is not None
+        right = ready if request.url.path.endswith("readiness") else started or "liveness" in request.url.path
         touched = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return _json({"ready": self.ready, "started": started, "touched_at": touched}, 200 if right else 400)
+        return _json({"ready": ready, "started": started, "touched_at": touched}, 200 if right else 400)
+
+    async def _converse(self, socket: WebSocket) -> None:
+        await Conversation(self._reception, socket).run()
 
     def _answered(self, handler: Callable[[Token, Request], Awaitable[object]]) -> Callable[..., Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -109,67 +76,31 @@ class Endpoint:
         return answer
 
     async def _token(self, request: Request) -> Token:
-        return await self._admission.admit(request.headers.get("authorization"), time.time())
+        return await self._reception.admit(request.headers.get("authorization"))
 
     async def _write_checkpoint(self, token: Token, request: Request) -> object:
-        number = await self.emitter.write_checkpoint(
+        number = await self._reception.emitter.write_checkpoint(
             Client(token.user_id, client_id(request.query_params.get("client_id")))
         )
         return {"write_checkpoint": str(number)}
 
     async def _checkpoint_request(self, token: Token, request: Request) -> object:
-        asked = checkpoint_request(await _body(request))
-        number = await self.emitter.checkpoint_request(Client(token.user_id, asked.client_id), asked.number)
+        asked = checkpoint_request(from_json(await _body(request)))
+        number = await self._reception.emitter.checkpoint_request(Client(token.user_id, asked.client_id), asked.number)
         return {"checkpoint_request_id": str(number)}
 
     async def _stream(self, request: Request) -> Response:
         token = await self._token(request)
-        asked = stream_request(await _body(request))
-        self._check_room()
-        session = Session(asked, token.claims)
-        await self._wait_until_ready(session)
-        self._check_room()  # others have come meanwhile
-        return _StreamResponse(self, token, asked, session)
-
-    def _check_room(self) -> None:
-        if len(self.hub.seats) >= MAX_CLIENTS:
-            raise full()
-
-    async def _wait_until_ready(self, session: Session) -> None:
-        """A checkpoint at or past the client's, and a deployment to serve (rule V3)."""
-        deadline = time.monotonic() + PATIENCE
-        while not (self.ready and self._reaches(session)):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                await self._give_up()
-                return
-            await self.hub.moved(left)
-            if self.hub.closing:
-                raise _stopping()
-
-    def _reaches(self, session: Session) -> bool:
-        return self.hub.view is not None and self.hub.view.exposed.op_id >= session.newest_position
-
-    async def _give_up(self) -> None:
-        """A client that is ahead of all there is comes from another life of this app: its buckets fail their checksums
-        and are downloaded again. One that is ahead of this node only must wait."""
-        caught_up = await self._caught_up()
-        if self.hub.closing:
-            raise _stopping()
-        if not caught_up:
-            raise unavailable("PSYNC_S2003", "This node is behind; try again")
-        if not self.ready:
-            raise Refused(500, "PSYNC_S2302", "No sync config available", "ServiceError")
+        asked = stream_request(from_json(await _body(request)))
+        return _StreamResponse(self._reception, token, asked, await self._reception.seat(token, asked))
 
 
 class _StreamResponse(Response):
     """The stream as Starlette sends it."""
 
-    def __init__(self, endpoint: Endpoint, token: Token, asked: StreamRequest, session: Session) -> None:
+    def __init__(self, reception: Reception, token: Token, asked: StreamRequest, seat: Seat) -> None:
         super().__init__()
-        self._endpoint, self._expires_at, self._raw = endpoint, token.expires_at, asked.raw_data
-        self._hub = endpoint.hub
-        self._seat = Seat(session, Client(token.user_id, asked.client_id), time.time())
+        self._reception, self._token, self._raw, self._seat = reception, token, asked.raw_data, seat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Request(scope).headers
@@ -180,60 +111,23 @@ class _StreamResponse(Response):
         async def write(text: bytes) -> None:
             await send({"type": "http.response.body", "body": encode.chunk(text), "more_body": True})
 
-        stream = Downstream(
-            self._hub,
-            self._seat,
-            form=form,
-            write=write,
-            acknowledged=lambda position: self._endpoint.acknowledged(self._seat.client, position),
-            expires_at=self._expires_at,
-            clock=time.time,
-        )
-        self._hub.sit(self._seat)
-        beside = [asyncio.create_task(self._leave(receive)), asyncio.create_task(self._renew())]
-        try:
-            line = _first_line(stream)
-            sent = [(b"content-type", form.content_type.encode()), (b"x-accel-buffering", b"no")]
-            sent += [(b"content-encoding", encoding.encode())] if encoding else []
-            await send({"type": "http.response.start", "status": 200, "headers": sent})
-            with suppress(RequestRefused):
-                await stream.run(line)
-            await send({"type": "http.response.body", "body": encode.end(), "more_body": False})
-        except Unavailable as error:
-            log.error("%s", error.report())  # the replica sees it too, and ends the node
-        finally:
-            for task in beside:
-                task.cancel()
-            self._hub.leave(self._seat)
-
-    async def _renew(self) -> None:
-        """A client that waits for a write checkpoint that has got lost gets another (decision 51): of many that came
-        at once not all in one moment, and later where the source database is away or busy."""
-        renewed = False
-        while not renewed:
-            await asyncio.sleep(RENEW_AFTER * random.uniform(1.0, 3.0))
-            with suppress(Refused):
-                await self._endpoint.emitter.renew(self._seat.client)
-                renewed = True
+        sent = [(b"content-type", form.content_type.encode()), (b"x-accel-buffering", b"no")]
+        sent += [(b"content-encoding", encoding.encode())] if encoding else []
+        with suppress(Unavailable):  # an answer without an end: the client comes again
+            async with self._reception.served(self._seat, self._token, form=form, write=write, beats=beats) as run:
+                leaving = asyncio.create_task(self._leave(receive))
+                try:
+                    await send({"type": "http.response.start", "status": 200, "headers": sent})
+                    await run()
+                    await send({"type": "http.response.body", "body": encode.end(), "more_body": False})
+                finally:
+                    leaving.cancel()
 
     async def _leave(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._seat.gone = True
         self._seat.wake()
-
-
-def _stopping() -> Refused:
-    return unavailable("PSYNC_S2003", "This node is stopping; try again")
-
-
-def _first_line(stream: Downstream) -> Line:
-    try:
-        return stream.first_line()
-    except Unavailable as error:
-        raise unavailable("PSYNC_S2003", "This node has to restart; try again") from error
-    except RequestRefused as error:
-        raise Refused(400, "PSYNC_S2305", error.message, "ServiceError", error.hint) from error
 
 
 async def _body(request: Request) -> bytes:
@@ -268,7 +162,7 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
 
 async def _broken(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    refused = Refused(500, "PSYNC_S2001", "Something went wrong", "InternalServerError", severity="error")
+    refused = broken()
     return _json(refused.body(), refused.status)
 
 

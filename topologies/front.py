@@ -17,6 +17,7 @@ from connector.errors import SynclineError
 from connector.store.buckets import Changed, View
 from connector.sync.write_checkpoints import Client
 from topologies.connection import Connection, bounded
+from topologies.conversation import MAX_MESSAGE
 from topologies.hub import Hub
 
 GRACE = 3  # seconds for requests under way to end
@@ -40,7 +41,9 @@ class Front:
             uvicorn.Config(
                 app,
                 http=Connection,
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE,
+                ws_ping_interval=None,  # clients give signs of life; a slow one's answer to a ping comes too late
                 lifespan="off",
                 log_config=None,
                 access_log=False,

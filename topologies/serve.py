@@ -33,6 +33,7 @@ from topologies.garbage import collect_seldom
 from topologies.hub import Hub
 from topologies.markers import Emitter, Markers
 from topologies.nodes import Announcer
+from topologies.reception import Reception
 from topologies.replica import Replica
 from topologies.schemas import Schemas
 
@@ -52,11 +53,11 @@ class Node:
         self._markers = Markers(settings, Codec(Schemas(settings)))
         checkpoints = self._markers.checkpoints
         emitter = Emitter(settings, checkpoints.known)
-        endpoint = Endpoint(
+        reception = Reception(
             hub, admission, emitter, acknowledged=checkpoints.acknowledged, caught_up=CaughtUp(settings, self._replica)
         )
         tls = (settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
-        self._front = Front(listener, hub, endpoint.app(), emitter.close, admission.close, tls=tls)
+        self._front = Front(listener, hub, Endpoint(reception).app(), emitter.close, admission.close, tls=tls)
         self._announcer = Announcer(
             settings, hub, self._front.loop, lambda: (self._replica.newest, self._replica.store.exposed.commit)
         )

@@ -1,4 +1,4 @@
-"""BSON of what sync lines hold: text, whole numbers, booleans, null, lists and objects (bsonspec.org, version 1.1)."""
+"""BSON of what lines and requests hold: text, numbers, booleans, null, lists, objects (bsonspec.org, version 1.1)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _NAMES = [f"{number}\0".encode() for number in range(1_000)]  # the keys of a li
 
 def document(fields: Mapping[str, Any]) -> bytes:
     """One object as a document."""
-    return _framed(_element(name.encode() + b"\0", value) for name, value in fields.items())
+    return framed(_element(name.encode() + b"\0", value) for name, value in fields.items())
 
 
 def documents(each: Iterable[bytes]) -> bytes:
     """A list of documents that are encoded already, as a list's content."""
-    return _framed(b"\x03" + _index(number) + one for number, one in enumerate(each))
+    return framed(b"\x03" + _index(number) + one for number, one in enumerate(each))
 
 
 def field(name: str, kind: bytes, content: bytes) -> bytes:
@@ -25,12 +25,8 @@ def field(name: str, kind: bytes, content: bytes) -> bytes:
     return kind + name.encode() + b"\0" + content
 
 
-def framed(fields: Iterable[bytes]) -> bytes:
+def framed(elements: Iterable[bytes]) -> bytes:
     """A document of fields that are encoded already."""
-    return _framed(fields)
-
-
-def _framed(elements: Iterable[bytes]) -> bytes:
     content = b"".join(elements)
     return _INT32.pack(len(content) + 5) + content + b"\0"
 
@@ -60,7 +56,7 @@ def whole(value: int) -> tuple[bytes, bytes]:
 
 
 def _list(values: Iterable[Any]) -> tuple[bytes, bytes]:
-    return b"\x04", _framed(_element(_index(number), one) for number, one in enumerate(values))
+    return b"\x04", framed(_element(_index(number), one) for number, one in enumerate(values))
 
 
 _ENCODERS: Mapping[type, Callable[[Any], tuple[bytes, bytes]]] = {
@@ -72,4 +68,63 @@ _ENCODERS: Mapping[type, Callable[[Any], tuple[bytes, bytes]]] = {
     dict: lambda value: (b"\x03", document(value)),
     list: _list,
     tuple: _list,
+}
+
+
+MAX_DEPTH = 64
+
+
+def read(document: bytes) -> dict[str, Any]:
+    """What a document says. Raises ValueError where it is none, or holds what JSON has no word for."""
+    try:
+        found, end = _read(document, 0, len(document), 0)
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise ValueError("it is cut off or not UTF-8") from error
+    if end != len(document):
+        raise ValueError("something follows its end")
+    return found
+
+
+def _read(given: bytes, at: int, limit: int, depth: int) -> tuple[dict[str, Any], int]:
+    """The document at `at`, and where it ends."""
+    end = at + _INT32.unpack_from(given, at)[0]
+    if depth > MAX_DEPTH or not at + 5 <= end <= limit or given[end - 1] != 0:
+        raise ValueError("a document in it has no end, or lies too deep")
+    found: dict[str, Any] = {}
+    at += 4
+    while at < end - 1:
+        kind, close = given[at], given.find(0, at + 1, end)
+        if close < 0 or kind not in _DECODERS:
+            raise ValueError(f"a field has the type 0x{kind:02x}, which is not known here")
+        found[given[at + 1 : close].decode()], at = _DECODERS[kind](given, close + 1, end - 1, depth)
+    if at != end - 1:
+        raise ValueError("a field goes beyond its document")
+    return found, end
+
+
+def _read_text(given: bytes, at: int, limit: int, depth: int) -> tuple[str, int]:
+    end = at + 4 + _INT32.unpack_from(given, at)[0]
+    if not at + 4 < end <= limit or given[end - 1] != 0:
+        raise ValueError("a text has no end")
+    return given[at + 4 : end - 1].decode(), end
+
+
+def _read_list(given: bytes, at: int, limit: int, depth: int) -> tuple[list[Any], int]:
+    found, end = _read(given, at, limit, depth + 1)
+    return list(found.values()), end
+
+
+def _fixed(packed: struct.Struct) -> Callable[[bytes, int, int, int], tuple[Any, int]]:
+    return lambda given, at, limit, depth: (packed.unpack_from(given, at)[0], at + packed.size)
+
+
+_DECODERS: Mapping[int, Callable[[bytes, int, int, int], tuple[Any, int]]] = {
+    0x01: _fixed(_DOUBLE),
+    0x02: _read_text,
+    0x03: lambda given, at, limit, depth: _read(given, at, limit, depth + 1),
+    0x04: _read_list,
+    0x08: _fixed(struct.Struct("<?")),
+    0x0A: lambda given, at, limit, depth: (None, at),
+    0x10: _fixed(_INT32),
+    0x12: _fixed(_INT64),
 }

@@ -17,6 +17,11 @@ class Refused(Exception):
     details: str | None = None
     severity: str | None = None
 
+    @property
+    def message(self) -> str:
+        """In one text, as the reference's errors have it."""
+        return f"[{self.code}] {self.description}" + (f"\n  {self.details}" if self.details else "")
+
     def body(self) -> dict[str, Any]:
         told = {name: getattr(self, name) for name in _ORDER}
         return {"error": {name: value for name, value in told.items() if value is not None}}
@@ -54,3 +59,8 @@ def full() -> Refused:
 def unavailable(code: str, description: str) -> Refused:
     """503: not now; the client comes again."""
     return Refused(503, code, description, "ServiceError")
+
+
+def broken() -> Refused:
+    """500: a fault of ours, which the log tells."""
+    return Refused(500, "PSYNC_S2001", "Something went wrong", "InternalServerError", severity="error")

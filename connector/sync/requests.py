@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from connector.definitions.request import Subscription
+from connector.sync import bson
 from connector.sync.refusals import Refused, invalid
 
 MAX_BODY = 4 * 1024 * 1024  # bytes
@@ -41,8 +42,8 @@ class CheckpointRequest:
     number: int
 
 
-def parsed(body: bytes) -> Any:
-    """The body's JSON; an empty body is an empty object. Raises Refused."""
+def from_json(body: bytes) -> Any:
+    """What a body of JSON says; an empty body is an empty object. Raises Refused."""
     try:
         return orjson.loads(body) if body.strip() else {}
     except orjson.JSONDecodeError as error:
@@ -54,9 +55,17 @@ def parsed(body: bytes) -> Any:
         ) from error
 
 
-def stream_request(body: bytes) -> StreamRequest:
+def from_bson(body: bytes) -> Any:
+    """What a BSON document says, as older SDKs send it over WebSocket. Raises Refused."""
+    try:
+        return bson.read(body)
+    except ValueError as error:
+        raise Refused(400, "PSYNC_S2001", f"Request is not valid BSON: {error}", "ValidationError") from error
+
+
+def stream_request(body: Any) -> StreamRequest:
     """Raises Refused, with the first thing that is wrong."""
-    given = _object(parsed(body), "", ())
+    given = _object(body, "", ())
     for name, check in _STREAM_FIELDS.items():
         if name in given:
             check(given[name], f"/{name}")
@@ -77,9 +86,9 @@ def stream_request(body: bytes) -> StreamRequest:
     )
 
 
-def checkpoint_request(body: bytes) -> CheckpointRequest:
+def checkpoint_request(body: Any) -> CheckpointRequest:
     """Raises Refused, with the first thing that is wrong."""
-    given = _object(parsed(body), "", ("checkpoint_request_id",))
+    given = _object(body, "", ("checkpoint_request_id",))
     if "client_id" in given:
         _client_id(given["client_id"], "/client_id")
     number = given["checkpoint_request_id"]

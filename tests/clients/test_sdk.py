@@ -143,6 +143,30 @@ def test_a_changed_definition_is_all_that_is_downloaded_again(
         assert app.received()["requests"] == 1
 
 
+def test_the_other_way_in_is_a_websocket(source: Any, pipeline: Pipeline, open_client: Open) -> None:
+    """React Native's SDK takes it unless told otherwise: first sync, own writes, a deploy, a node killed."""
+    with Backend(source.settings.postgres) as backend:
+        app = open_client(2, upload_url=backend.url, method="websocket")
+        app.first_sync()
+        settled(app, under(source, FIRST), 2)
+
+        mine = str(uuid4())
+        write = "INSERT INTO todos (id, list_id, created_by, title, done) VALUES (?, ?, ?, 'mine', 1)"
+        app.execute(write, mine, list_of(source, 2), user_id(2))
+        eventually(lambda: downloaded(app, mine), within=60, what="the local write came back")
+        settled(app, under(source, FIRST), 2)
+
+        before = app.buckets().keys()
+        pipeline.ok("deploy", str(SECOND))
+        settled(app, under(source, SECOND), 2)
+        assert {definition(bucket) for bucket in before - app.buckets().keys()} == {"list_todos"}
+
+        assert pipeline.send("serve", signal.SIGKILL) == 1
+        source.sql("UPDATE todos SET done = NOT done WHERE list_id = %s", list_of(source, 2))
+        settled(app, under(source, SECOND), 2)
+        assert app.received()["requests"] == 0, "not one stream over HTTP"
+
+
 STREAMS = """
 config:
   edition: 2

@@ -17,9 +17,10 @@ from connector.sync.tokens import Token
 from connector.sync.write_checkpoints import Client as Writer
 from tests.sync.client import Client
 from tests.sync.desk import Desk
-from topologies.endpoint import Admission, Endpoint
+from topologies.endpoint import Endpoint
 from topologies.front import Front
 from topologies.hub import Hub
+from topologies.reception import Admission, Reception
 
 
 class Anybody:
@@ -127,8 +128,8 @@ def serving(desk: Desk, admission: Admission | None = None, *, tls: tuple[str, s
     async def caught_up() -> bool:
         return node.caught_up
 
-    endpoint = Endpoint(hub, admission or Anybody(), marks, acknowledged=marks.acknowledged, caught_up=caught_up)
-    front = Front(listener, hub, endpoint.app(), tls=tls)
+    reception = Reception(hub, admission or Anybody(), marks, acknowledged=marks.acknowledged, caught_up=caught_up)
+    front = Front(listener, hub, Endpoint(reception).app(), tls=tls)
     scheme = "https" if tls else "http"
     node = Node(desk, f"{scheme}://127.0.0.1:{listener.getsockname()[1]}", hub, front, marks)
     front.start()

@@ -16,13 +16,12 @@ from connector.sync.lines import BSON
 from connector.sync.refusals import Refused, too_many
 from connector.sync.requests import StreamRequest
 from connector.sync.sessions import Session
-from connector.sync.tokens import Token
 from connector.sync.write_checkpoints import Client
 from tests.sync.desk import Desk
 from tests.sync.node import Anybody, Marks
 from tests.sync.test_sessions import CONFIG, U1
-from topologies import endpoint
-from topologies.downstream import Downstream, Write, next_beat
+from topologies import reception
+from topologies.downstream import Downstream, Write, beats, warnings
 from topologies.hub import Hub, Seat
 
 
@@ -38,7 +37,14 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 def streaming(hub: Hub, write: Write, **request: object) -> tuple[Downstream, Seat]:
     seat = Seat(Session(StreamRequest(raw_data=True), U1), Client("u1", None), 0.0)
     stream = Downstream(
-        hub, seat, form=BSON, write=write, acknowledged=lambda position: None, expires_at=2.0**40, clock=lambda: 0.0
+        hub,
+        seat,
+        form=BSON,
+        write=write,
+        acknowledged=lambda position: None,
+        expires_at=2.0**40,
+        clock=lambda: 0.0,
+        beats=beats,
     )
     hub.sit(seat)
     return stream, seat
@@ -109,10 +115,14 @@ def test_a_download_lets_others_have_their_turns(desk: Desk) -> None:
 
 
 def test_keep_alives_are_spread_and_warn_of_the_end() -> None:
-    beats = [next_beat(1000.0, 5000.0, jitter / 100) - 1000.0 for jitter in range(101)]
-    assert (min(beats), max(beats)) == (pytest.approx(18.0), pytest.approx(22.0))
-    assert next_beat(1000.0, 1030.0, 0.5) == 1010.0  # 20 s before the end
-    assert next_beat(1015.0, 1030.0, 0.5) == 1030.0  # then only the end
+    due = [beats(1000.0, 5000.0, jitter / 100) - 1000.0 for jitter in range(101)]
+    assert (min(due), max(due)) == (pytest.approx(18.0), pytest.approx(22.0))
+    assert beats(1000.0, 1030.0, 0.5) == 1010.0  # 20 s before the end
+    assert beats(1015.0, 1030.0, 0.5) == 1030.0  # then only the end
+
+
+def test_what_is_kept_alive_by_other_means_is_only_warned() -> None:
+    assert [warnings(now, 1030.0, 0.5) for now in (0.0, 1009.0, 1010.0)] == [1010.0, 1010.0, 1030.0]
 
 
 def test_a_lost_write_checkpoint_is_asked_for_until_it_is_taken(desk: Desk) -> None:
@@ -133,14 +143,12 @@ def test_a_lost_write_checkpoint_is_asked_for_until_it_is_taken(desk: Desk) -> N
         async def caught_up() -> bool:
             return True
 
-        served = endpoint.Endpoint(hub, Anybody(), marks, acknowledged=marks.acknowledged, caught_up=caught_up)
-        request = StreamRequest(raw_data=True)
-        response = endpoint._StreamResponse(served, Token(U1, "u1", 2.0**40), request, Session(request, U1))
-        renewing = asyncio.create_task(response._renew())
+        made = reception.Reception(hub, Anybody(), marks, acknowledged=marks.acknowledged, caught_up=caught_up)
+        renewing = asyncio.create_task(made._renew(Client("u1", None)))
         await until(lambda: bool(marks.told))
         await renewing
         assert marks.told == {Client("u1", None): 1}
 
-    with patch.object(endpoint, "RENEW_AFTER", 0.001), suppress(Refused):
+    with patch.object(reception, "RENEW_AFTER", 0.001), suppress(Refused):
         asyncio.run(scenario())
     assert len(refused) == 3

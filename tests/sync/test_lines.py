@@ -55,6 +55,42 @@ _JSON = st.recursive(
 )
 
 
+def _damaged(given: tuple[dict[str, Any], int, bytes]) -> bytes:
+    fields, at, instead = given
+    document = bson.document(fields)
+    return document[:at] + instead + document[at + len(instead) :]
+
+
+@given(st.dictionaries(_NAMES, _JSON, max_size=4))
+def test_bson_is_read_as_it_was_written(request: dict[str, Any]) -> None:
+    assert bson.read(bson.document(request)) == request
+
+
+@given(
+    st.binary()
+    | st.tuples(st.dictionaries(_NAMES, _JSON, max_size=4), st.integers(0, 100), st.binary(max_size=3)).map(_damaged)
+)
+def test_nothing_that_is_no_bson_is_read(document: bytes) -> None:
+    try:
+        found = bson.read(document)
+    except ValueError:
+        return
+    assert isinstance(found, dict)
+
+
+def test_bson_of_what_json_has_no_word_for() -> None:
+    for wrong in (b"", b"\x05\0\0\0", bson.document({"a": 1})[:-1], bson.document({"a": 1}) + b"\0"):
+        with pytest.raises(ValueError):
+            bson.read(wrong)
+    with pytest.raises(ValueError, match="0x07"):  # an ObjectId
+        bson.read(bson.framed([bson.field("a", b"\x07", bytes(12))]))
+    deep: dict[str, Any] = {}
+    for _ in range(100):
+        deep = {"a": deep}
+    with pytest.raises(ValueError, match="too deep"):
+        bson.read(bson.document(deep))
+
+
 @settings(max_examples=50)
 @given(st.dictionaries(_NAMES, _JSON, max_size=4))
 def test_bson_holds_what_json_holds(line: dict[str, Any]) -> None:

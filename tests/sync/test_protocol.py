@@ -18,7 +18,7 @@ from connector.sync.admission import Admission
 from tests.sync.desk import Desk
 from tests.sync.node import Node, eventually, serving
 from tests.sync.signing import CLAIMS, signer
-from topologies import endpoint
+from topologies import reception
 
 FOLDER = Path(__file__).parent.parent / "cases" / "protocol"
 RECORDINGS = {case["id"]: case for case in map(json.loads, (FOLDER / "recordings.jsonl").read_text().splitlines())}
@@ -72,7 +72,7 @@ def test_as_the_reference_answers(name: str, node_of: Desks, monkeypatch: pytest
     case = RECORDINGS[name]
     node = node_of(case["desk"])
     if case["desk"] == "empty":
-        monkeypatch.setattr(endpoint, "PATIENCE", 0.01)
+        monkeypatch.setattr(reception, "PATIENCE", 0.01)
     if "before" in case:
         _sent(RECORDINGS[case["before"]], node).close()
     with closing(_sent(case, node)) as connection:

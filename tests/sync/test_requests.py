@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from connector.definitions.request import Subscription
 from connector.sync.refusals import Refused
-from connector.sync.requests import CheckpointRequest, StreamRequest, checkpoint_request, stream_request
+from connector.sync.requests import CheckpointRequest, StreamRequest, checkpoint_request, from_json, stream_request
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ from connector.sync.requests import CheckpointRequest, StreamRequest, checkpoint
 )
 def test_what_is_wrong_with_a_stream_request(body: Any, details: str) -> None:
     with pytest.raises(Refused) as refused:
-        stream_request(orjson.dumps(body))
+        stream_request(body)
     assert (refused.value.status, refused.value.code) == (400, "PSYNC_S2001")
     assert orjson.loads(refused.value.details or "") == [details]
 
 
 def test_a_body_that_is_no_json() -> None:
     with pytest.raises(Refused) as refused:
-        stream_request(b"{bad")
+        from_json(b"{bad")
     assert (refused.value.status, refused.value.code) == (400, "FST_ERR_CTP_INVALID_JSON_BODY")
 
 
@@ -63,15 +63,13 @@ def test_a_stream_request() -> None:
             "subscriptions": [{"stream": "s", "parameters": None, "override_priority": 9}],
         },
     }
-    assert stream_request(orjson.dumps(body)) == StreamRequest(
-        {"b": 22}, True, {"a": 1}, "c", False, (Subscription("s", None, 9),)
-    )
-    assert stream_request(b"") == StreamRequest()
+    assert stream_request(body) == StreamRequest({"b": 22}, True, {"a": 1}, "c", False, (Subscription("s", None, 9),))
+    assert stream_request(from_json(b"")) == StreamRequest()
 
 
 @pytest.mark.parametrize(("number", "read"), [("5", 5), (7, 7)])
 def test_a_checkpoint_request(number: object, read: int) -> None:
-    asked = checkpoint_request(orjson.dumps({"client_id": "c", "checkpoint_request_id": number}))
+    asked = checkpoint_request({"client_id": "c", "checkpoint_request_id": number})
     assert asked == CheckpointRequest("c", read)
 
 
@@ -91,7 +89,7 @@ def test_a_checkpoint_request(number: object, read: int) -> None:
 )
 def test_what_is_wrong_with_a_checkpoint_request(body: Any, details: list[str]) -> None:
     with pytest.raises(Refused) as refused:
-        checkpoint_request(orjson.dumps(body))
+        checkpoint_request(body)
     assert orjson.loads(refused.value.details or "") == details
 
 
@@ -111,7 +109,7 @@ _ANY = st.recursive(
 def test_no_body_breaks_anything(body: bytes) -> None:
     for read in (stream_request, checkpoint_request):
         try:
-            read(body)
+            read(from_json(body))
         except Refused as refused:
             assert 400 <= refused.status < 500
             assert orjson.dumps(refused.body())

@@ -29,7 +29,7 @@ from tests.sync.client import Client
 from tests.sync.desk import Desk
 from tests.sync.test_sessions import CONFIG, change
 from topologies import downstream
-from topologies.downstream import Downstream
+from topologies.downstream import Downstream, beats
 from topologies.hub import Hub, Seat
 
 Batch = tuple[list[Op], Mapping[int, str], Exposed]
@@ -133,6 +133,7 @@ class Person:
             acknowledged=lambda position: node.checkpoints.acknowledged(seat.client, position),
             expires_at=self.world.now + self.world.chance.choice((5.0, 1e9)),
             clock=self.world.clock,
+            beats=beats,
         )
         node.hub.sit(seat)
         try:

@@ -1,4 +1,4 @@
-"""A client's connection: HTTP as uvicorn reads it, with bounds on what comes before a request is known."""
+"""A client's connection: HTTP and WebSocket as uvicorn reads them, bounded before a request is known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from connector.sync.refusals import Refused, full
 
@@ -16,6 +17,8 @@ PATIENCE = 20.0  # seconds for a request to begin
 MOST = 11_000  # connections, also of clients that are not let in (yet)
 OWN_FILES = 1_000  # that the store and the broker's client may have open
 UNREAD = 60  # seconds that a client may read nothing, or be away without a word
+
+KEY_LENGTH = 24  # characters of a WebSocket's key
 
 _LAST_ANSWER = (
     b"HTTP/1.1 %d Refused\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: %d\r\n"
@@ -78,18 +81,28 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._wait()
 
+    def _should_upgrade(self) -> bool:
+        """What is no handshake of a WebSocket (RFC 6455, 4.1) is a request as any other."""
+        given = dict(self.headers)
+        return (
+            super()._should_upgrade()
+            and self.scope["method"] == "GET"
+            and given.get(b"sec-websocket-version") == b"13"
+            and len(given.get(b"sec-websocket-key", b"")) == KEY_LENGTH
+            and not given.keys() & {b"content-length", b"transfer-encoding"}
+        )
+
     def handle_websocket_upgrade(self) -> None:
         self._unwait()
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(Refused(400, "PSYNC_S2001", "Invalid HTTP request", "ValidationError"))
+        self._refuse(_invalid())
 
     def _refuse(self, refused: Refused) -> None:
         if not self.transport.is_closing():
             if self._is_idle():
-                body = orjson.dumps(refused.body())
-                self.transport.write(_LAST_ANSWER % (refused.status, len(body), body))
+                self.transport.write(_last_answer(refused))
             self.transport.close()
 
     def _is_idle(self) -> bool:
@@ -108,3 +121,22 @@ class Connection(HttpToolsProtocol):
     def _give_up(self) -> None:
         if self._is_idle():
             self.transport.close()
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A handshake that the library under uvicorn does not take is refused too, where uvicorn would wait for ever."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
+            self.transport.write(_last_answer(_invalid()))
+            self.transport.close()
+
+
+def _invalid() -> Refused:
+    return Refused(400, "PSYNC_S2001", "Invalid HTTP request", "ValidationError")
+
+
+def _last_answer(refused: Refused) -> bytes:
+    body = orjson.dumps(refused.body())
+    return _LAST_ANSWER % (refused.status, len(body), body)

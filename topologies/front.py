@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from connector.errors import SynclineError
 from connector.store.buckets import Changed, View
 from connector.sync.write_checkpoints import Client
-from topologies.connection import Connection, bounded
+from topologies.connection import Connection, Socket, bounded
 from topologies.conversation import MAX_MESSAGE
 from topologies.hub import Hub
 
@@ -41,7 +41,7 @@ class Front:
             uvicorn.Config(
                 app,
                 http=Connection,
-                ws="websockets-sansio",
+                ws=Socket,
                 ws_max_size=MAX_MESSAGE,
                 ws_ping_interval=None,  # clients give signs of life; a slow one's answer to a ping comes too late
                 lifespan="off",

@@ -17,6 +17,8 @@ from connector.sync import bson, rsocket
 from tests.sync.client import Client
 from tests.sync.desk import Desk
 from tests.sync.node import Node, eventually, serving
+from tests.sync.test_endpoint import connected as raw
+from tests.sync.test_http import first_answer
 from tests.sync.test_lines import decoded
 from tests.sync.test_sessions import CONFIG, OTHER, U1
 from topologies import conversation, reception
@@ -324,3 +326,31 @@ def test_messages_are_bounded(node: Node) -> None:
         assert socket.connection.protocol.extensions
         socket.send(request())
         socket.until("checkpoint_complete")
+
+
+UPGRADE = ("connection: Upgrade", "upgrade: websocket", "sec-websocket-version: 13")
+KEY = "sec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw=="
+
+
+@pytest.mark.parametrize(
+    ("asked", "headers", "status"),
+    [
+        ("GET /any/path", (*UPGRADE, KEY), 101),
+        ("GET /sync/stream", UPGRADE, 404),
+        ("GET /sync/stream", (*UPGRADE, KEY[:-1]), 404),
+        ("GET /sync/stream", (*UPGRADE, KEY, "content-length: 0"), 404),
+        ("POST /sync/stream", (*UPGRADE, KEY), 401),
+        ("GET /sync/stream", (*UPGRADE, KEY, *("x: y",) * 200), 400),
+        ("GET /sync/stream", (*UPGRADE, KEY, f"cookie: {'x' * 10_000}"), 400),
+    ],
+    ids=("handshake", "no key", "short key", "body", "no GET", "many headers", "long header"),
+)
+def test_what_is_no_handshake_is_answered_as_http(
+    node: Node, asked: str, headers: tuple[str, ...], status: int
+) -> None:
+    with raw(node) as client:
+        client.sendall("\r\n".join([f"{asked} HTTP/1.1", "host: x", *headers, "", ""]).encode())
+        found = first_answer(client)
+    assert found is not None and found[0] == status
+    if status != 101:
+        assert orjson.loads(found[2])["error"]["status"] == status

@@ -32,10 +32,14 @@ HEADERS = (
     ("content-type", "text/plain"),
     ("expect", "100-continue"),
     ("connection", "close"),
-    ("connection", "upgrade"),
-    ("upgrade", "websocket"),
     ("x", "x" * 5_000),
     ("cookie", "\xff\xfe"),
+)
+UPGRADE = (
+    ("connection", "upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "x3JJHMbDL1EzLkh9GBhXDw=="),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -105,9 +109,12 @@ def requests(draw: st.DrawFn) -> bytes:
         f"{method} {draw(st.sampled_from(PATHS[:1] * 5 + PATHS))} HTTP/{draw(st.sampled_from(('1.1', '1.1', '1.0')))}"
     ]
     lines += ["host: x", "authorization: Token u1"] if draw(st.booleans()) else ["host: x"]
-    lines += [f"{name}: {value}" for name, value in draw(st.lists(st.sampled_from(HEADERS), max_size=3))]
-    body = draw(CONTENT)
-    if draw(st.booleans()):
+    fields = st.lists(st.sampled_from(HEADERS + UPGRADE), max_size=3)
+    lines += [f"{name}: {value}" for name, value in draw(fields | fields.map(lambda some: (*some, *UPGRADE)))]
+    body, told = draw(CONTENT), draw(st.sampled_from(("length", "chunks", "nothing")))
+    if told == "nothing":
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    if told == "length":
         head = [*lines, f"content-length: {len(body)}", "", ""]
         return "\r\n".join(head).encode("latin-1") + body
     chunks = [body[:5], body[5:]]
@@ -131,13 +138,13 @@ def test_whatever_comes_is_answered_and_leaves_nothing(
         if cut is not None:
             if data.draw(st.booleans(), label="half"):
                 client.shutdown(socket.SHUT_WR)
-        elif not whole.startswith(b"HEAD") and (answer := _first_answer(client)) is not None:
+        elif not whole.startswith(b"HEAD") and (answer := first_answer(client)) is not None:
             _check(*answer)
     eventually(lambda: not node.hub.seats and not node.hub._index)
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def _first_answer(client: socket.socket) -> tuple[int, dict[str, str], bytes] | None:
+def first_answer(client: socket.socket) -> tuple[int, dict[str, str], bytes] | None:
     """Status, headers, body; of a stream its beginning."""
     found = b""
     while b"\r\n\r\n" not in found or found.startswith(b"HTTP/1.1 100"):

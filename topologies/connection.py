@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+from typing import Any
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from connector.sync.refusals import Refused, full
 
@@ -19,6 +21,13 @@ OWN_FILES = 1_000  # that the store and the broker's client may have open
 UNREAD = 60  # seconds that a client may read nothing, or be away without a word
 
 KEY_LENGTH = 24  # characters of a WebSocket's key
+DEFLATE = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,
+    server_max_window_bits=12,
+    client_max_window_bits=12,
+    compress_settings={"memLevel": 5, "level": 3},
+)
 
 _LAST_ANSWER = (
     b"HTTP/1.1 %d Refused\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: %d\r\n"
@@ -124,7 +133,14 @@ class Connection(HttpToolsProtocol):
 
 
 class Socket(WebSocketsSansIOProtocol):
-    """A handshake that the library under uvicorn does not take is refused too, where uvicorn would wait for ever."""
+    """Compresses each message by itself, so that a client that waits costs no compressor (113 KB, 60 without one).
+
+    A handshake that the library under uvicorn does not take is refused, where uvicorn would wait for ever.
+    """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.conn.available_extensions = [DEFLATE]
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -97,10 +97,7 @@ def test_first_sync_live_changes_a_local_write_a_killed_node(
         app.until("SELECT count(*) FROM todos WHERE title = 'seen live'")
         settled(app, under(source, FIRST), 2)
 
-        mine = str(uuid4())
-        write = "INSERT INTO todos (id, list_id, created_by, title, done) VALUES (?, ?, ?, 'mine', 1)"
-        app.execute(write, mine, list_of(source, 2), user_id(2))
-        eventually(lambda: downloaded(app, mine), within=60, what="the local write came back")
+        write_and_see_it_back(app, source)
         settled(app, under(source, FIRST), 2)
 
         requests = app.received()["requests"]
@@ -108,6 +105,14 @@ def test_first_sync_live_changes_a_local_write_a_killed_node(
         source.sql("UPDATE todos SET done = NOT done WHERE list_id = %s", list_of(source, 2))
         settled(app, under(source, FIRST), 2)
         assert app.received()["requests"] > requests
+
+
+def write_and_see_it_back(app: Client, source: Any) -> None:
+    """User 2 writes a todo, which goes to the backend and comes back by the stream."""
+    mine = str(uuid4())
+    write = "INSERT INTO todos (id, list_id, created_by, title, done) VALUES (?, ?, ?, 'mine', 1)"
+    app.execute(write, mine, list_of(source, 2), user_id(2))
+    eventually(lambda: downloaded(app, mine), within=60, what="the local write came back")
 
 
 def downloaded(app: Client, todo: str) -> bool:
@@ -150,10 +155,7 @@ def test_the_other_way_in_is_a_websocket(source: Any, pipeline: Pipeline, open_c
         app.first_sync()
         settled(app, under(source, FIRST), 2)
 
-        mine = str(uuid4())
-        write = "INSERT INTO todos (id, list_id, created_by, title, done) VALUES (?, ?, ?, 'mine', 1)"
-        app.execute(write, mine, list_of(source, 2), user_id(2))
-        eventually(lambda: downloaded(app, mine), within=60, what="the local write came back")
+        write_and_see_it_back(app, source)
         settled(app, under(source, FIRST), 2)
 
         before = app.buckets().keys()
@@ -207,10 +209,7 @@ def test_streams_that_a_client_subscribes_to(
         held = settled(app, under(source, first), 2, one, other)
         assert {table for table, _, _ in held} == {"lists", "todos"}
 
-        mine = str(uuid4())
-        write = "INSERT INTO todos (id, list_id, created_by, title, done) VALUES (?, ?, ?, 'mine', 1)"
-        app.execute(write, mine, list_of(source, 2), user_id(2))
-        eventually(lambda: downloaded(app, mine), within=60, what="the local write came back")
+        write_and_see_it_back(app, source)
         settled(app, under(source, first), 2, one, other)
 
         pipeline.ok("deploy", str(second))

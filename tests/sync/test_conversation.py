@@ -5,41 +5,30 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.sync.client import ClientConnection, connect
 
 from connector.sync import bson, rsocket
 from tests.sync.client import Client
-from tests.sync.desk import Desk
-from tests.sync.node import Node, eventually, serving
+from tests.sync.node import Node, eventually
 from tests.sync.test_endpoint import connected as raw
+from tests.sync.test_endpoint import node
 from tests.sync.test_http import first_answer
 from tests.sync.test_lines import decoded
-from tests.sync.test_sessions import CONFIG, OTHER, U1
+from tests.sync.test_sessions import OTHER, U1
 from topologies import conversation, reception
 
+__all__ = ["node"]  # the fixture
 JSON, BSON = "application/json", "application/bson"
 STREAM, PAYLOAD, ERROR, KEEPALIVE = 1, 10, 11, 3
 SETUP_TYPE, REQUEST_TYPE, MORE_TYPE, CANCEL_TYPE = 1, 6, 8, 9
 METADATA, RESPOND = 0x100, 0x80
 MUCH = 1_000_000
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    desk = Desk(tmp_path)
-    desk.write("public.lists", {"id": "l1", "owner_id": "u1"})
-    desk.write("public.todos", {"id": "t1", "list_id": "l1", "title": "x"})
-    desk.deploy(CONFIG)
-    with serving(desk) as made:
-        made.checkpoint()
-        yield made
-    desk.store.close()
 
 
 def head(stream: int, kind: int, flags: int = 0) -> bytes:
@@ -318,12 +307,13 @@ def test_the_node_s_end_ends_the_stream(node: Node) -> None:
         assert socket.ended()
 
 
-def test_messages_are_bounded(node: Node) -> None:
+def test_messages_are_bounded_and_compressed_each_by_itself(node: Node) -> None:
     with connected(node) as socket:
         socket.send(request(b" " * (conversation.MAX_MESSAGE + 1)))
         assert socket.ended()
-    with connected(node) as socket:  # and compressed where the client wants that
-        assert socket.connection.protocol.extensions
+    with connected(node) as socket:
+        (deflate,) = socket.connection.protocol.extensions
+        assert isinstance(deflate, PerMessageDeflate) and deflate.remote_no_context_takeover
         socket.send(request())
         socket.until("checkpoint_complete")
 

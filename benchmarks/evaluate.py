@@ -12,7 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from connector.definitions import Evaluator, check, compile_part
+from connector.definitions.check import check
+from connector.definitions.evaluate import Evaluator, compile_part
 from connector.definitions.render import Renderings
 from connector.values import Row
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 # Each layer may import its own and the ones after it.
@@ -84,3 +88,11 @@ def test_core_is_pure() -> None:
         if name.split(".")[0] in OUTSIDE_THE_CORE
     ]
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize(
+    "module", ["topologies.sequence", "topologies.stream", "topologies.serve", "connector.cli.status"]
+)
+def test_who_only_runs_plans_starts_without_the_parser(module: str) -> None:
+    asked = f"import sys, {module}; sys.exit('sqlglot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=False).returncode == 0

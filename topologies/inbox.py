@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from confluent_kafka import TopicPartition
 
-from connector.definitions import Checked, check
+from connector.definitions.check import check
+from connector.definitions.model import Checked
 from connector.deploy.decision import Decision, Moment, Request, arrived
 from connector.deploy.requests import decide, reads_config
 from connector.merge.catalog import Catalog

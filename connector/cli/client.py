@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from connector.cli.rows import rows_of_folder
-from connector.definitions import SyncConfig
 from connector.definitions.dataset import Dataset, evaluated
+from connector.definitions.model import SyncConfig
 from connector.definitions.request import Answer, Connection, Reason, Subscription
 from connector.errors import BadConfig
 

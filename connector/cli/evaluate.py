@@ -22,7 +22,8 @@ from typing import Any
 from connector.cli import client
 from connector.cli.rows import full_table, row_of_json
 from connector.cli.sync_config import check_file
-from connector.definitions import Part, SyncConfig, compile_part
+from connector.definitions.evaluate import compile_part
+from connector.definitions.model import Part, SyncConfig
 from connector.definitions.patterns import reads
 from connector.errors import BadConfig
 from connector.values import Row

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from connector.cli.plan_text import plan_lines
 from connector.cli.sync_config import read_text, source_tables
-from connector.definitions import SyncConfig, check
+from connector.definitions.check import check
+from connector.definitions.model import SyncConfig
 from connector.definitions.patterns import expanded
 from connector.deploy.adopted import adopted_shares
 from connector.deploy.costs import TableSize

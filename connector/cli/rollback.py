@@ -11,7 +11,7 @@ import time
 from connector import settings
 from connector.cli.deploy import carry_out
 from connector.cli.planning import ConfigFile
-from connector.definitions import check
+from connector.definitions.check import check
 from connector.deploy.catalog import Catalog
 from connector.errors import RequestRefused
 from topologies.observe import observe

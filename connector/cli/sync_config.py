@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psycopg
 
-from connector.definitions import Checked, check
+from connector.definitions.check import check
+from connector.definitions.model import Checked
 from connector.errors import BadConfig
 from connector.settings import load
 

@@ -19,7 +19,7 @@ import sys
 from typing import Any
 
 from connector.cli.sync_config import check_file, source_tables
-from connector.definitions import Checked, Diagnostic
+from connector.definitions.model import Checked, Diagnostic
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.definitions import Checked
+from connector.definitions.model import Checked
 from connector.merge.catalog import Catalog
 
 Request = Mapping[str, Any]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from connector.definitions import Part, SyncConfig
+from connector.definitions.model import Part, SyncConfig
 from connector.deploy.reasons import first_difference
 
 

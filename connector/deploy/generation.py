@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from connector.definitions import Definition, Options, Part, SyncConfig
+from connector.definitions.model import Definition, Options, Part, SyncConfig
 from connector.definitions.stored import stored
 from connector.deploy.decision import Decision, Moment, Request
 from connector.deploy.diff import PartChange

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from connector.definitions import Part
+from connector.definitions.model import Part
 from connector.definitions.patterns import reads
 from connector.deploy.catalog import MAIN, Deployment
 from connector.deploy.diff import PartChange

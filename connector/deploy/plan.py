@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connector.definitions import Part, SyncConfig
+from connector.definitions.model import Part, SyncConfig
 from connector.definitions.patterns import expanded, reads
 from connector.deploy.costs import PartReplay, SourceRead, TableSize
 from connector.deploy.diff import Deployed, PartChange, diff

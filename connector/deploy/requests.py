@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from connector.definitions import check
+from connector.definitions.check import check
 from connector.definitions.model import check_version
 from connector.definitions.patterns import expanded
 from connector.definitions.stored import loaded

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.deploy.diff import PartChange
 from connector.merge.catalog import Catalog, Overlay, Version
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source import avro
 from connector.source.values.postgres_types import BUILT_IN, PgType, Scalar, of_name
 

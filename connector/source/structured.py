@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source.calendar import clock_text, date_text, days_from_civil
 from connector.source.fractions import POSTGRES, fraction_writer
 from connector.source.intervals import interval_text

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source.calendar import clock_text, date_text, days_from_civil, iso_date_text
 from connector.source.fractions import POSTGRES, fraction_writer
 

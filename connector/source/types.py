@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source import avro, intervals, numerics, printed, shapes, structured, temporal
 from connector.source.columns import Column, column
 from connector.source.values import literals, postgres

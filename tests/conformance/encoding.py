@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source.fractions import Resolution, fraction_writer
 from connector.source.values.nested import flat
 from connector.values import Row, SqliteValue, real_text

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from connector.definitions import SyncConfig, check
+from connector.definitions.check import check
+from connector.definitions.model import SyncConfig
 from connector.deploy.diff import Deployed, PartChange, diff
 from tests.conformance.cases import Case
 

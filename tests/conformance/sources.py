@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source.values import convert
 from tests.conformance.cases import Case
 from tests.conformance.encoding import encoded

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from connector.definitions import Checked, Diagnostic, Evaluator, Options, Part, SyncConfig, check, compile_part
-from connector.definitions.evaluate import Output
+from connector.definitions.check import check
+from connector.definitions.evaluate import Evaluator, Output, compile_part
+from connector.definitions.model import Checked, Diagnostic, Options, Part, SyncConfig
 from connector.values import Row
 from tests.conformance.encoding import row
 from tests.conformance.naming import Bag, Name, Outputs, values_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.definitions import PLAN_VERSION, Options
+from connector.definitions.model import PLAN_VERSION, Options
 
 ID = [["id", ["column", "id"]]]
 

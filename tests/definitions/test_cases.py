@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from connector.cli.rows import row_of_json
-from connector.definitions import Checked, Diagnostic, Output, Part, SyncConfig, check, compile_part
+from connector.definitions.check import check
+from connector.definitions.evaluate import Output, compile_part
+from connector.definitions.model import Checked, Diagnostic, Part, SyncConfig
 from connector.definitions.request import Connection, Subscription, buckets
 from connector.values import Row
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source.calendar import days_from_civil
 from connector.source.temporal import date_of_days
 from connector.source.types import plain_schema, row_reader

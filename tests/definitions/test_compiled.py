@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.definitions import Checked, check
+from connector.definitions.check import check
+from connector.definitions.model import Checked
 
 
 def checked(*queries: str, expressions: dict[str, str] | None = None) -> Checked:

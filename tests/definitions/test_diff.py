@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from connector.definitions import SyncConfig, check
+from connector.definitions.check import check
+from connector.definitions.model import SyncConfig
 from connector.deploy.diff import Deployed, PartChange, diff
 
 USER = "SELECT request.user_id() AS u"

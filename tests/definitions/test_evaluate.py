@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector.definitions import PLAN_VERSION, compile_part
+from connector.definitions.evaluate import compile_part
+from connector.definitions.model import PLAN_VERSION
 from connector.definitions.patterns import Place, expanded, place, reads
 from connector.errors import BadConfig
 from connector.values import Row

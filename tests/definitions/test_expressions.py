@@ -10,9 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from connector.definitions import Options
 from connector.definitions.expressions import ABSENT, compile_column, compile_condition, compile_value
-from connector.definitions.model import Request, _evaluation
+from connector.definitions.model import Options, Request, _evaluation
 from connector.errors import BadConfig, BadRecord
 from connector.values import SqliteValue
 

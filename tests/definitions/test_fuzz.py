@@ -9,7 +9,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.definitions import Checked, SyncConfig, check, compile_part
+from connector.definitions.check import check
+from connector.definitions.evaluate import compile_part
+from connector.definitions.model import Checked, SyncConfig
 from connector.definitions.request import Connection, Queriers, Subscription
 from connector.errors import RequestRefused
 from connector.values import Row

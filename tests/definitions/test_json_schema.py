@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.definitions import check
+from connector.definitions.check import check
 from connector.definitions.document import Map, Node, Scalar, read
 from tests.definitions.test_cases import FOLDER, cases
 from tests.json_schema import Schema

@@ -10,7 +10,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.definitions import Checked, SyncConfig, check, compile_part
+from connector.definitions.check import check
+from connector.definitions.evaluate import compile_part
+from connector.definitions.model import Checked, SyncConfig
 from connector.definitions.request import Connection, Subscription, buckets
 from connector.values import Row
 

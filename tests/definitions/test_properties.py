@@ -10,7 +10,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from connector.definitions import Checked, Part, canonical_text, check, compile_part
+from connector.definitions.check import check
+from connector.definitions.evaluate import compile_part
+from connector.definitions.model import Checked, Part, canonical_text
 from connector.values import Row
 from tests.definitions.generators import conditions, configs, rows
 

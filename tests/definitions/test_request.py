@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.definitions import Definition, Options
+from connector.definitions.model import Definition, Options
 from connector.definitions.queriers import MAX_COMBINATIONS
 from connector.definitions.request import MAX_BUCKETS, MAX_LOOKUPS, MAX_ROWS, Answer, Connection, Queriers, Subscription
 from connector.definitions.stored import loaded, stored

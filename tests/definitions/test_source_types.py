@@ -14,7 +14,7 @@ import httpx
 import pytest
 from confluent_kafka import Consumer
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.deploy import connector
 from connector.source import avro
 from connector.source.types import CONNECTOR_SETTINGS, plain_schema, row_reader

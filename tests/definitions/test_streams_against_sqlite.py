@@ -13,7 +13,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.definitions import Part, SyncConfig, check, compile_part
+from connector.definitions.check import check
+from connector.definitions.evaluate import compile_part
+from connector.definitions.model import Part, SyncConfig
 from connector.values import Row
 from tests.definitions.visibility import visible_ids
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connector.definitions import SyncConfig, compile_part
+from connector.definitions.evaluate import compile_part
+from connector.definitions.model import SyncConfig
 from connector.definitions.request import Connection, Subscription, buckets
 from connector.values import Row
 

@@ -12,7 +12,9 @@ from typing import Any, cast
 
 import orjson
 
-from connector.definitions import Evaluator, SyncConfig, check, compile_part
+from connector.definitions.check import check
+from connector.definitions.evaluate import Evaluator, compile_part
+from connector.definitions.model import SyncConfig
 from connector.deploy.catalog import Catalog, tributary_name
 from connector.deploy.diff import diff
 from connector.deploy.known import deployed

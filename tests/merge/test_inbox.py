@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from connector.definitions import Checked, check
+from connector.definitions.check import check
+from connector.definitions.model import Checked
 from connector.deploy.decision import Decision, Moment
 from connector.merge.catalog import Catalog
 from connector.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.deploy.decision import Moment
 from connector.deploy.requests import decide
 from connector.merge.catalog import Overlay, bounded

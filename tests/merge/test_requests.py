@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from connector.definitions import SyncConfig, check
+from connector.definitions.check import check
+from connector.definitions.model import SyncConfig
 from connector.deploy.decision import Decision, Moment, arrived
 from connector.deploy.diff import diff
 from connector.deploy.generation import is_active

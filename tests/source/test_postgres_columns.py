@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source.types import row_reader
 
 EDITION_1 = Options()

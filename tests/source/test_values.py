@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.errors import BadRecord
 from connector.source import printed
 from connector.source.calendar import civil_from_days, days_from_civil

@@ -17,7 +17,7 @@ from confluent_kafka import Producer, TopicPartition
 from fastavro import parse_schema, schemaless_writer
 
 from connector import settings as settings_file
-from connector.definitions import check
+from connector.definitions.check import check
 from connector.merge.catalog import MAIN, Catalog, ReplayEnd, Tributary, Version
 from connector.settings import Settings
 from schemas.codec import Codec, frame

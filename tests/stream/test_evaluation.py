@@ -14,9 +14,9 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.definitions import Options, render
+from connector.definitions import render
 from connector.definitions.evaluate import Evaluator
-from connector.definitions.model import _evaluation
+from connector.definitions.model import Options, _evaluation
 from connector.definitions.render import Renderings
 from connector.evaluation import (
     Answer,

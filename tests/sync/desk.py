@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connector.definitions import Definition, Evaluator, Part, SyncConfig, check, compile_part
+from connector.definitions.check import check
 from connector.definitions.dataset import evaluated
+from connector.definitions.evaluate import Evaluator, compile_part
+from connector.definitions.model import Definition, Part, SyncConfig
 from connector.definitions.request import Connection, Subscription
 from connector.definitions.stored import stored
 from connector.merge.catalog import Catalog, DeployedDefinition, DeployedPart, Version

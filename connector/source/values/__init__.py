@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.errors import BadRecord
 from connector.source.values import mongo, mysql, postgres, sqlserver
 from connector.values import SqliteValue

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source import temporal
 from connector.source.fractions import MONGO, fraction_writer
 from connector.source.values.nested import flat

@@ -7,7 +7,7 @@ from calendar import monthrange
 from collections.abc import Callable
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source.fractions import MYSQL, fraction_writer
 from connector.source.values import plain
 from connector.source.values.nested import json_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.values import SqliteValue
 
 

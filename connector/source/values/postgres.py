@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source import temporal
 from connector.source.values import literals
 from connector.source.values.nested import Json, flat

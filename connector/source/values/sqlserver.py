@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from connector.definitions import Options
+from connector.definitions.model import Options
 from connector.source import temporal
 from connector.source.fractions import SQL_SERVER, fraction_writer
 from connector.source.values import plain

@@ -1,33 +1,22 @@
-"""A client's connection: HTTP and WebSocket as uvicorn reads them, bounded before a request is known."""
+"""A client's connection: HTTP as uvicorn reads it, with bounds on what comes before a request is known."""
 
 from __future__ import annotations
 
 import asyncio
 import resource
 import socket
-from typing import Any
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
-from connector.sync.refusals import Refused, full
+from connector.sync.refusals import Refused, full, invalid_http
 
 MAX_HEAD = 64 * 1024  # bytes of a request before its body
 PATIENCE = 20.0  # seconds for a request to begin
 MOST = 11_000  # connections, also of clients that are not let in (yet)
 OWN_FILES = 1_000  # that the store and the broker's client may have open
 UNREAD = 60  # seconds that a client may read nothing, or be away without a word
-
 KEY_LENGTH = 24  # characters of a WebSocket's key
-DEFLATE = ServerPerMessageDeflateFactory(
-    server_no_context_takeover=True,
-    client_no_context_takeover=True,
-    server_max_window_bits=12,
-    client_max_window_bits=12,
-    compress_settings={"memLevel": 5, "level": 3},
-)
 
 _LAST_ANSWER = (
     b"HTTP/1.1 %d Refused\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: %d\r\n"
@@ -106,12 +95,12 @@ class Connection(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(_invalid())
+        self._refuse(invalid_http())
 
     def _refuse(self, refused: Refused) -> None:
         if not self.transport.is_closing():
             if self._is_idle():
-                self.transport.write(_last_answer(refused))
+                self.transport.write(last_answer(refused))
             self.transport.close()
 
     def _is_idle(self) -> bool:
@@ -132,27 +121,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-class Socket(WebSocketsSansIOProtocol):
-    """Compresses each message by itself, so that a client that waits costs no compressor (113 KB, 60 without one).
-
-    A handshake that the library under uvicorn does not take is refused, where uvicorn would wait for ever.
-    """
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self.conn.available_extensions = [DEFLATE]
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.transport.is_closing():
-            self.transport.write(_last_answer(_invalid()))
-            self.transport.close()
-
-
-def _invalid() -> Refused:
-    return Refused(400, "PSYNC_S2001", "Invalid HTTP request", "ValidationError")
-
-
-def _last_answer(refused: Refused) -> bytes:
+def last_answer(refused: Refused) -> bytes:
+    """What is written before a connection is closed."""
     body = orjson.dumps(refused.body())
     return _LAST_ANSWER % (refused.status, len(body), body)

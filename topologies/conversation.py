@@ -18,7 +18,7 @@ from connector.errors import Unavailable
 from connector.sync import rsocket
 from connector.sync.lines import BSON
 from connector.sync.refusals import Refused, broken, full, no_such_path
-from connector.sync.requests import MAX_BODY, from_bson, from_json, stream_request
+from connector.sync.requests import StreamRequest, from_bson, from_json, stream_request
 from connector.sync.tokens import Token
 from topologies.connection import UNREAD
 from topologies.downstream import warnings
@@ -26,7 +26,7 @@ from topologies.reception import Reception, restarting
 
 PATH = "/sync/stream"
 MAX_STREAMS = 8  # of one connection; SDKs ask for one
-MAX_MESSAGE = MAX_BODY + 64 * 1024  # bytes: a request, its metadata and its head
+MAX_PATH = 1_000  # characters of one that is told back
 SETUP_PATIENCE = 20.0  # seconds for the first frame
 LIFETIMES = (1.0, 600.0)  # seconds without a frame that a client may ask for
 
@@ -62,12 +62,19 @@ class Credit:
         self._left -= 1
 
 
+class Stream(NamedTuple):
+    """One that a client has asked for."""
+
+    credit: Credit
+    task: asyncio.Task[None]
+
+
 class Conversation:
     """One connection."""
 
     def __init__(self, reception: Reception, socket: WebSocket) -> None:
         self._reception, self._socket = reception, socket
-        self._streams: dict[int, tuple[Credit, asyncio.Task[None]]] = {}
+        self._streams: dict[int, Stream] = {}
 
     async def run(self) -> None:
         """To the end of the connection, which is told why where it is not the client's will."""
@@ -78,99 +85,109 @@ class Conversation:
             except rsocket.Malformed as error:
                 await self._end(rsocket.CONNECTION_ERROR, str(error))
             finally:
-                tasks = [task for _, task in self._streams.values()]
+                tasks = [each.task for each in self._streams.values()]
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _converse(self) -> None:
-        async with asyncio.timeout(SETUP_PATIENCE):
-            setup = await self._next()
+        try:
+            setup = await self._next(SETUP_PATIENCE)
+        except rsocket.Malformed as error:
+            await self._end(rsocket.REJECTED_SETUP, str(error))
+            return
         if not isinstance(setup, rsocket.Setup):
             await self._end(rsocket.UNSUPPORTED_SETUP, "The first frame is not SETUP")
             return
-        if not {setup.data_type, setup.metadata_type} <= _READERS.keys():
-            await self._end(rsocket.REJECTED_SETUP, f"Expected JSON or BSON request, got {setup.data_type}")
-            return
+        for kind in (setup.metadata_type, setup.data_type):
+            if kind not in _READERS:
+                await self._end(rsocket.REJECTED_SETUP, f"Expected JSON or BSON request, got {kind}")
+                return
         read = Readers(_READERS[setup.data_type], _READERS[setup.metadata_type])
         try:
             token = await self._reception.admit(_text(read.metadata(setup.metadata or b""), "token"))
         except Refused as refused:
             await self._end(rsocket.REJECTED_SETUP, refused.message)
             return
-        await self._listen(token, read, min(max(setup.lifetime / 1000, LIFETIMES[0]), LIFETIMES[1]))
+        lifetime = min(max(setup.lifetime / 1000, LIFETIMES[0]), LIFETIMES[1])
+        while True:  # what is answered here holds the client back
+            await self._take(await self._next(lifetime), token, read)
 
-    async def _listen(self, token: Token, read: Readers, lifetime: float) -> None:
-        while True:
-            async with asyncio.timeout(lifetime):
-                frame = await self._next()
-            match frame:
-                case rsocket.KeepAlive(content):
-                    await self._socket.send_bytes(rsocket.keep_alive(content))
-                case rsocket.More(stream, count) if stream in self._streams:
-                    self._streams[stream][0].add(count)
-                case rsocket.Cancel(stream) if stream in self._streams:
-                    self._streams[stream][1].cancel()
-                case rsocket.Cancel(rsocket.CONNECTION):
-                    return
-                case rsocket.Unserved(stream):
-                    await self._socket.send_bytes(rsocket.error(stream, rsocket.REJECTED, "Only streams are served"))
-                case rsocket.Request():
-                    self._begin(frame, token, read)
-                case rsocket.Setup():
-                    raise rsocket.Malformed("a second SETUP")
-
-    async def _next(self) -> rsocket.Frame:
-        message = await self._socket.receive()
+    async def _next(self, within: float) -> rsocket.Frame:
+        async with asyncio.timeout(within):
+            message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
         return rsocket.frame(message.get("bytes") or b"")
 
-    def _begin(self, request: rsocket.Request, token: Token, read: Readers) -> None:
-        if request.stream in self._streams or request.stream == rsocket.CONNECTION:
-            raise rsocket.Malformed(f"stream {request.stream} is asked for twice")
-        credit = Credit(request.count)
-        task = asyncio.create_task(self._answer(request, credit, token, read))
-        self._streams[request.stream] = (credit, task)
-        task.add_done_callback(lambda _: self._streams.pop(request.stream, None))
+    async def _take(self, frame: rsocket.Frame, token: Token, read: Readers) -> None:
+        match frame:
+            case rsocket.KeepAlive(content):
+                await self._send(rsocket.keep_alive(content))
+            case rsocket.More(number, count) if number in self._streams:
+                self._streams[number].credit.add(count)
+            case rsocket.Cancel(number) if number in self._streams:
+                self._streams[number].task.cancel()
+            case rsocket.Cancel(rsocket.CONNECTION):
+                raise WebSocketDisconnect
+            case rsocket.Unserved(number):
+                await self._send(rsocket.error(number, rsocket.REJECTED, "Only streams are served"))
+            case rsocket.Request():
+                await self._begin(frame, token, read)
+            case rsocket.Setup():
+                raise rsocket.Malformed("a second SETUP")
 
-    async def _answer(self, request: rsocket.Request, credit: Credit, token: Token, read: Readers) -> None:
-        """One stream, from its request to the frame that ends it."""
+    async def _begin(self, request: rsocket.Request, token: Token, read: Readers) -> None:
+        number, credit = request.stream, Credit(request.count)
+        if number in self._streams or number == rsocket.CONNECTION:
+            raise rsocket.Malformed(f"stream {number} is asked for twice")
+        try:
+            if len(self._streams) >= MAX_STREAMS:
+                raise full()
+            path = _text(read.metadata(request.metadata or b""), "path") or ""
+            if path != PATH:
+                raise no_such_path("STREAM", path[:MAX_PATH])
+            asked = stream_request(read.data(request.data))
+        except Refused as refused:
+            await self._send(rsocket.error(number, rsocket.APPLICATION_ERROR, refused.message))
+            return
+        task = asyncio.create_task(self._answer(number, credit, token, asked))
+        self._streams[number] = Stream(credit, task)
+        task.add_done_callback(lambda _: self._streams.pop(number, None))
+
+    async def _answer(self, number: int, credit: Credit, token: Token, asked: StreamRequest) -> None:
+        """One stream, to the frame that ends it."""
         with suppress(WebSocketDisconnect):
             try:
-                await self._stream(request, credit, token, read)
-                last = rsocket.complete(request.stream)
-            except Refused as refused:
-                last = rsocket.error(request.stream, rsocket.APPLICATION_ERROR, refused.message)
-            except Unavailable:
-                last = rsocket.error(request.stream, rsocket.APPLICATION_ERROR, restarting().message)
+                await self._stream(number, credit, token, asked)
+                last = rsocket.complete(number)
             except TimeoutError:  # the client asks for nothing more, and would hold files of the store
-                last = rsocket.complete(request.stream)
+                last = rsocket.complete(number)
             except WebSocketDisconnect:
                 raise
             except Exception as error:
-                log.error("a stream over WebSocket failed", exc_info=error)
-                last = rsocket.error(request.stream, rsocket.APPLICATION_ERROR, broken().message)
-            await self._socket.send_bytes(last)
+                last = rsocket.error(number, rsocket.APPLICATION_ERROR, _refusal(error).message)
+            await self._send(last)
 
-    async def _stream(self, request: rsocket.Request, credit: Credit, token: Token, read: Readers) -> None:
+    async def _stream(self, number: int, credit: Credit, token: Token, asked: StreamRequest) -> None:
         async def write(line: bytes) -> None:
             async with asyncio.timeout(UNREAD):
                 await credit.take()
-            await self._socket.send_bytes(rsocket.payload(request.stream, line))
+            await self._send(rsocket.element(number, line))
 
-        if len(self._streams) > MAX_STREAMS:
-            raise full()
-        path = _text(read.metadata(request.metadata or b""), "path")
-        if path != PATH:
-            raise no_such_path("STREAM", path or "")
-        asked = stream_request(read.data(request.data))
         seat = await self._reception.seat(token, asked)
         async with self._reception.served(seat, token, form=BSON, write=write, beats=warnings) as run:
             await run()
 
+    async def _send(self, frame: bytes) -> None:
+        """Raises WebSocketDisconnect where the connection has ended, by whichever side."""
+        try:
+            await self._socket.send_bytes(frame)
+        except RuntimeError as error:  # Starlette's and uvicorn's word for it, from the second time on
+            raise WebSocketDisconnect from error
+
     async def _end(self, code: int, message: str) -> None:
-        await self._socket.send_bytes(rsocket.error(rsocket.CONNECTION, code, message))
+        await self._send(rsocket.error(rsocket.CONNECTION, code, message))
         await self._socket.close()
 
 
@@ -178,3 +195,13 @@ def _text(content: object, name: str) -> str | None:
     """A field of what came beside a request."""
     found = content.get(name) if isinstance(content, Mapping) else None
     return found if isinstance(found, str) else None
+
+
+def _refusal(error: Exception) -> Refused:
+    """What a client is told of it."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, Unavailable):
+        return restarting()
+    log.error("a stream over WebSocket failed", exc_info=error)
+    return broken()

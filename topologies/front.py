@@ -16,11 +16,12 @@ from starlette.types import ASGIApp
 from connector.errors import SynclineError
 from connector.store.buckets import Changed, View
 from connector.sync.write_checkpoints import Client
-from topologies.connection import Connection, Socket, bounded
-from topologies.conversation import MAX_MESSAGE
+from topologies.connection import Connection, bounded
 from topologies.hub import Hub
+from topologies.websocket import MAX_MESSAGE, Socket
 
 GRACE = 3  # seconds for requests under way to end
+CANCELLED_AFTER = 2  # more
 
 log = logging.getLogger("serve")
 
@@ -49,7 +50,7 @@ class Front:
                 access_log=False,
                 server_header=False,
                 **shown,
-                timeout_graceful_shutdown=GRACE,
+                timeout_graceful_shutdown=GRACE + CANCELLED_AFTER,
             )
         )
         self._thread = threading.Thread(target=self._run, name="endpoint")
@@ -90,6 +91,12 @@ class Front:
     def _close(self) -> None:
         self._hub.close()
         self._server.should_exit = True
+        self.loop.call_later(GRACE, self._abort)
+
+    def _abort(self) -> None:
+        """Who reads nothing would not see the end."""
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
 
     def _run(self) -> None:
         try:

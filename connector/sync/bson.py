@@ -75,7 +75,7 @@ MAX_DEPTH = 64
 
 
 def read(document: bytes) -> dict[str, Any]:
-    """What a document says. Raises ValueError where it is none, or holds what JSON has no word for."""
+    """What a document says. Raises ValueError where it is none, or has a field of a type that JSON lacks."""
     try:
         found, end = _read(document, 0, len(document), 0)
     except (struct.error, IndexError, UnicodeDecodeError) as error:

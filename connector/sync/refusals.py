@@ -40,6 +40,11 @@ def invalid(details: str) -> Refused:
     return Refused(400, "PSYNC_S2001", "Validation failed", "ValidationError", details)
 
 
+def invalid_http() -> Refused:
+    """400: what has come is no request."""
+    return Refused(400, "PSYNC_S2001", "Invalid HTTP request", "ValidationError")
+
+
 def no_such_path(method: str, path: str) -> Refused:
     """404, for a wrong method too."""
     details = f'The path {method} "{path}" does not exist on this server'

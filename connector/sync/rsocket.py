@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 _HEAD, _SETUP, _U32, _U64 = struct.Struct(">IH"), struct.Struct(">HHII"), struct.Struct(">I"), struct.Struct(">Q")
 _TYPE_BIT = 10  # flags are the bits below
-_METADATA, _FOLLOWS, _RESPOND, _RESUME, _COMPLETE, _NEXT = 0x100, 0x80, 0x80, 0x80, 0x40, 0x20
+_METADATA, _FOLLOWS, _RESPOND, _RESUME, _LEASE, _COMPLETE, _NEXT = 0x100, 0x80, 0x80, 0x80, 0x40, 0x40, 0x20
 _TYPES = {"setup": 1, "keepalive": 3, "request": 6, "request_n": 8, "cancel": 9, "payload": 10, "error": 11}
 _OTHER_REQUESTS = (4, 7)  # request and response, channel
 
@@ -101,19 +101,19 @@ def frame(message: bytes) -> Frame:
 
 
 def _setup(flags: int, rest: bytes) -> Setup:
-    if flags & _RESUME:
-        raise Malformed("resuming a connection is not supported")
-    _, _, _, lifetime = _SETUP.unpack_from(rest)
+    version, _, _, lifetime = _SETUP.unpack_from(rest)
+    if version != 1 or flags & (_RESUME | _LEASE):
+        raise Malformed("RSocket 1 is spoken, without resuming and leases")
     metadata_type, rest = _short_text(rest[_SETUP.size :])
     data_type, rest = _short_text(rest)
-    metadata, _ = _payload(flags, rest)
+    metadata, _ = _contents(flags, rest)
     return Setup(lifetime, metadata_type, data_type, metadata)
 
 
 def _request(stream: int, flags: int, rest: bytes) -> Request:
     if flags & _FOLLOWS:
         raise Malformed("requests in several fragments are not supported")
-    metadata, data = _payload(flags, rest[_U32.size :])
+    metadata, data = _contents(flags, rest[_U32.size :])
     return Request(stream, _U32.unpack_from(rest)[0], metadata, data)
 
 
@@ -123,7 +123,7 @@ def _short_text(rest: bytes) -> tuple[str, bytes]:
     return rest[1 : 1 + rest[0]].decode("ascii", "replace"), rest[1 + rest[0] :]
 
 
-def _payload(flags: int, rest: bytes) -> tuple[bytes | None, bytes]:
+def _contents(flags: int, rest: bytes) -> tuple[bytes | None, bytes]:
     """Metadata, which is behind its length of three bytes, and what comes after it."""
     if not flags & _METADATA:
         return None, rest
@@ -133,7 +133,7 @@ def _payload(flags: int, rest: bytes) -> tuple[bytes | None, bytes]:
     return rest[3:end], rest[end:]
 
 
-def payload(stream: int, content: bytes) -> bytes:
+def element(stream: int, content: bytes) -> bytes:
     """The next element of a stream."""
     return _head(stream, "payload", _NEXT) + content
 

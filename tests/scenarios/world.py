@@ -11,7 +11,7 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from unittest.mock import patch
 
 import orjson
@@ -46,6 +46,13 @@ def answered(look: Callable[[], T]) -> T | None:
     return None
 
 
+class Parts(NamedTuple):
+    """The versions of a definition's parts."""
+
+    buckets: frozenset[int]
+    indexes: frozenset[int]
+
+
 class World:
     """One source, one pipeline, one writer; `now` is the config whose rows clients are to see."""
 
@@ -61,7 +68,8 @@ class World:
         self.patience = PATIENCE
         self.edition = 1
         self._asked: dict[str, tuple[Config, int]] = {}
-        self._kept: dict[Definition, frozenset[int]] = {}
+        self._kept: dict[Definition, Parts] = {}
+        self._had: frozenset[int] = frozenset()  # all versions of that deployment
         self._followed = 0  # the commit of the deployment whose versions these are
         self._since = 0
         self._exposed_at = 0  # the commit of the first switch: what was before it no client has seen
@@ -141,14 +149,16 @@ class World:
         return catalog
 
     def _same_versions(self, catalog: Catalog) -> None:
-        """Law 1: from one deployment that was active to the next, what is in both keeps its versions."""
+        """Law 1: from one deployment that was active to the next, nothing is built for what is in both, and its buckets
+        keep their names. Its index may be another one of the same text: two definitions may each have had one."""
         fresh = [d for d in catalog.deployments if d.commit > self._followed and d.config in self._asked]
         for deployment in sorted((d for d in fresh if d.kind == "deploy"), key=lambda d: d.commit):
             now = _versions(deployment, self._asked[deployment.config][0])
             for definition in now.keys() & self._kept.keys():
-                had, has = sorted(self._kept[definition]), sorted(now[definition])
-                assert has == had, f"{definition} had versions {had}, now {has} (law 1)"
-            self._kept, self._followed = now, deployment.commit
+                had, has = self._kept[definition], now[definition]
+                assert has.buckets == had.buckets, f"{definition} had {had}, now {has} (law 1)"
+                assert has.indexes <= self._had, f"{definition} had {had}, now {has}, which was built (law 1)"
+            self._kept, self._had, self._followed = now, deployment.versions(), deployment.commit
 
     def told(self) -> str:
         """How the deployments went."""
@@ -194,11 +204,15 @@ class World:
         finally:
             replica.close()
 
-    def versions(self) -> dict[Definition, frozenset[int]]:
+    def versions(self) -> dict[Definition, Parts]:
         """The active definitions by what they mean, with the versions of their parts."""
         if not self.now:
             return {}
         return _versions(self._active(), self.now)
+
+    def all_versions(self) -> frozenset[int]:
+        """Those of the active deployment, whoever has them."""
+        return self._active().versions()
 
     def newest_commit(self) -> int:
         """Its number, exposed or not."""
@@ -237,7 +251,7 @@ class World:
 
     def _no_transaction_is_split(self) -> None:
         """Law 2: at every checkpoint the three marks are one value, and it only rises."""
-        (version,) = next(versions for definition, versions in self.versions().items() if definition.shape == "marks")
+        (version,) = next(parts.buckets for definition, parts in self.versions().items() if definition.shape == "marks")
         ops = self.logs.ops(version)
         values: dict[tuple[str, str], int | None] = {}
         last, taken = -1, 0
@@ -299,8 +313,14 @@ def _retaining(settings: Settings, seconds: float) -> Settings:
     return settings_file.load(str(settings.path))
 
 
-def _versions(deployment: Deployment, config: Config) -> dict[Definition, frozenset[int]]:
-    by_name = {d.name: frozenset(p.version for p in d.parts) for d in deployment.definitions}
+def _versions(deployment: Deployment, config: Config) -> dict[Definition, Parts]:
+    by_name = {
+        definition.name: Parts(
+            frozenset(part.version for part in definition.parts if part.kind == "bucket"),
+            frozenset(part.version for part in definition.parts if part.kind == "index"),
+        )
+        for definition in deployment.definitions
+    }
     return {definition.plan: by_name[definition.name] for definition in config}
 
 

@@ -22,6 +22,7 @@ from tests.sync.test_http import first_answer
 from tests.sync.test_lines import decoded
 from tests.sync.test_sessions import OTHER, U1
 from topologies import conversation, reception
+from topologies.websocket import MAX_MESSAGE
 
 __all__ = ["node"]  # the fixture
 JSON, BSON = "application/json", "application/bson"
@@ -309,7 +310,7 @@ def test_the_node_s_end_ends_the_stream(node: Node) -> None:
 
 def test_messages_are_bounded_and_compressed_each_by_itself(node: Node) -> None:
     with connected(node) as socket:
-        socket.send(request(b" " * (conversation.MAX_MESSAGE + 1)))
+        socket.send(request(b" " * (MAX_MESSAGE + 1)))
         assert socket.ended()
     with connected(node) as socket:
         (deflate,) = socket.connection.protocol.extensions

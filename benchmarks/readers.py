@@ -1,9 +1,9 @@
 """Plain readers of the sync stream, in a process of their own: they keep nothing, and tell of complete checkpoints.
 
-Reads one JSON object, {"url", "tokens": […], "body": {…}, "bson": whether, "discard": bytes}, from stdin, and at the
-next line opens a stream per token. Prints a line per complete checkpoint, {"reader": number, "at": seconds of the
-machine's monotonic clock, "bytes": received in all}. The first `discard` bytes of a stream are taken from the socket
-without being copied: readers of nodes are other machines, and cost this one nothing.
+Reads one JSON object, {"url", "tokens": […], "body": {…}, "way": json, bson or websocket, "discard": bytes}, from
+stdin, and at the next line opens a stream per token. Prints a line per complete checkpoint, {"reader": number, "at":
+seconds of the machine's monotonic clock, "bytes": received in all}. The first `discard` bytes of a stream are taken
+from the socket without being copied: readers of nodes are other machines, and cost this one nothing.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import json
 import resource
 import selectors
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-COMPLETE = {False: b'{"checkpoint_complete"', True: b"\x03checkpoint_complete\0"}
-ACCEPT = {False: b"application/x-ndjson", True: b"application/vnd.powersync.bson-stream"}
+Way = Literal["json", "bson", "websocket"]
+OF_BSON = b"\x03checkpoint_complete\0"
+COMPLETE: dict[Way, bytes] = {"json": b'{"checkpoint_complete"', "bson": OF_BSON, "websocket": OF_BSON}
+ACCEPT: dict[Way, bytes] = {"json": b"application/x-ndjson", "bson": b"application/vnd.powersync.bson-stream"}
 AT_ONCE = 1 << 20
 _UNUSED = bytearray(AT_ONCE)
 
@@ -37,14 +40,14 @@ class Readers:
     """Readers of one node, until the block ends. `opened` is when they asked, after `go`."""
 
     def __init__(
-        self, url: str, tokens: Sequence[str], body: Mapping[str, Any], *, bson: bool = False, discard: int = 0
+        self, url: str, tokens: Sequence[str], body: Mapping[str, Any], *, way: Way = "json", discard: int = 0
     ) -> None:
         self._order = json.dumps(
             {
                 "url": url,
                 "tokens": list(tokens),
                 "body": {"raw_data": True, **body},
-                "bson": bson,
+                "way": way,
                 "discard": discard,
             }
         )
@@ -98,21 +101,45 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
     address = urlsplit(order["url"])
     body = json.dumps(order["body"]).encode()
-    accept, complete = ACCEPT[order["bson"]], COMPLETE[order["bson"]]
+    complete = COMPLETE[order["way"]]
     selector = selectors.DefaultSelector()
     print("ready", flush=True)
     sys.stdin.readline()
     print(json.dumps({"opened": time.monotonic()}), flush=True)
     for number, token in enumerate(order["tokens"]):
         connection = socket.create_connection((address.hostname or "", address.port or 80))
-        connection.sendall(
-            b"POST /sync/stream HTTP/1.1\r\nhost: node\r\nauthorization: Token %b\r\ncontent-type: application/json\r\n"
-            b"accept: %b\r\ncontent-length: %d\r\n\r\n%b" % (token.encode(), accept, len(body), body)
-        )
+        if order["way"] == "websocket":
+            _ask_over_websocket(connection, token, body)
+        else:
+            connection.sendall(
+                b"POST /sync/stream HTTP/1.1\r\nhost: node\r\nauthorization: Token %b\r\n"
+                b"content-type: application/json\r\naccept: %b\r\ncontent-length: %d\r\n\r\n%b"
+                % (token.encode(), ACCEPT[order["way"]], len(body), body)
+            )
         selector.register(connection, selectors.EVENT_READ, Stream(number, connection, complete, order["discard"]))
         _read(selector, 0)
     while True:
         _read(selector, None)
+
+
+def _ask_over_websocket(connection: socket.socket, token: str, body: bytes) -> None:
+    """Without compression, with a mask of zeros, and for as many lines as there are (connector/sync/rsocket.py)."""
+    connection.sendall(
+        b"GET /sync/stream HTTP/1.1\r\nhost: node\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n"
+    )
+    while not connection.recv(1, socket.MSG_PEEK) or b"\r\n\r\n" not in connection.recv(4096, socket.MSG_PEEK):
+        pass
+    connection.recv(4096)
+    kind = b"\x10application/json"
+    setup = struct.pack(">IHHHII", 0, 1 << 10 | 0x100, 1, 0, 20_000, 600_000) + kind + kind
+    request = struct.pack(">IHI", 1, 6 << 10 | 0x100, 2**31 - 1)
+    for head, beside, data in (
+        (setup, json.dumps({"token": f"Token {token}"}).encode(), b""),
+        (request, json.dumps({"path": "/sync/stream"}).encode(), body),
+    ):
+        message = head + len(beside).to_bytes(3, "big") + beside + data
+        connection.sendall(b"\x82" + struct.pack(">BHI", 0x80 | 126, len(message), 0) + message)
 
 
 class Stream:

@@ -2,10 +2,11 @@
 
     .venv/bin/python -m benchmarks.serve [--rows 100000] [--clients 5000] [--json]
 
-One bucket of all rows to one reader, as JSON and as BSON, which SDKs ask for; four readers of one node, then of two,
-which take what comes from their sockets and do no more: in the field they are other machines; latency from a commit in
-Postgres to the client's complete checkpoint at 100 transactions/s under ten definitions; idle clients: the node's
-memory, and what a change for one of them costs the others; 100 clients connected while one definition of ten changes.
+One bucket of all rows to one reader, as JSON, as BSON, which SDKs ask for, and as BSON over WebSocket; four readers of
+one node, then of two, which take what comes from their sockets and do no more: in the field they are other machines;
+latency from a commit in Postgres to the client's complete checkpoint at 100 transactions/s under ten definitions; idle
+clients: the node's memory, and what a change for one of them costs the others; 100 clients connected while one
+definition of ten changes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import psycopg
 
 from benchmarks.latency import Latencies
 from benchmarks.pipeline import local_stack, machine
-from benchmarks.readers import Readers, raise_open_files
+from benchmarks.readers import Readers, Way, raise_open_files
 from benchmarks.world import TABLES, load, prepare
 from connector.local.stack import Stack
 from connector.settings import Settings
@@ -88,12 +89,13 @@ def measure(stack: Stack, folder: Path, rows: int, clients: int) -> dict[str, An
     pipeline.start()
     try:
         pipeline.deploy(config(), timeout=300)
-        one, bson = (_one_reader(settings, rows, bson=bson) for bson in (False, True))
+        one, bson, websocket = (_one_reader(settings, rows, way) for way in ("json", "bson", "websocket"))
         figures: dict[str, Any] = {
             "machine": machine(),
             "rows": rows,
             "one_reader": one,
             "one_reader_bson": bson,
+            "one_reader_websocket": websocket,
             "four_readers": _four_readers(settings, folder, rows, one["bytes"] - UNSURE),
             "latency": _quantiles(_latency(settings, rows // USERS, seconds=20)),
             "idle": _idle(pipeline, clients),
@@ -108,14 +110,14 @@ def _token(settings: Settings, user: str) -> str:
     return development.issue(settings, {"sub": user}, now=time.time(), seconds=3600)
 
 
-def _one_reader(settings: Settings, rows: int, *, bson: bool) -> dict[str, Any]:
+def _one_reader(settings: Settings, rows: int, way: Way) -> dict[str, Any]:
     """The median of three downloads."""
-    return sorted((_download(settings, rows, bson=bson) for _ in range(3)), key=lambda each: each["seconds"])[1]
+    return sorted((_download(settings, rows, way) for _ in range(3)), key=lambda each: each["seconds"])[1]
 
 
-def _download(settings: Settings, rows: int, *, bson: bool) -> dict[str, Any]:
+def _download(settings: Settings, rows: int, way: Way) -> dict[str, Any]:
     """One reader without anything gets every row in one bucket."""
-    with Readers(settings.endpoint, [_token(settings, "u1")], EVERYTHING, bson=bson) as readers:
+    with Readers(settings.endpoint, [_token(settings, "u1")], EVERYTHING, way=way) as readers:
         readers.go().wait(bool)
         at, size = readers.complete[0][0]
     seconds = at - readers.opened
@@ -253,13 +255,15 @@ def _quantiles(latencies: Latencies) -> dict[str, float]:
 
 def table(figures: dict[str, Any]) -> Iterator[str]:
     """The figures for people."""
-    one, bson, four = figures["one_reader"], figures["one_reader_bson"], figures["four_readers"]
+    one, bson, websocket = figures["one_reader"], figures["one_reader_bson"], figures["one_reader_websocket"]
+    four = figures["four_readers"]
     latency = figures["latency"]
     idle, switch = figures["idle"], figures["switch"]
     alone, both = four["one_node_ops_s"], four["two_nodes_ops_s"]
     yield figures["machine"]
     yield f"one bucket of {figures['rows']:,} rows, one reader   {one['ops_s']:,} ops/s, {one['mb_s']} MB/s"
     yield f"the same as BSON                {bson['ops_s']:,} ops/s, {bson['mb_s']} MB/s"
+    yield f"the same over WebSocket         {websocket['ops_s']:,} ops/s, {websocket['mb_s']} MB/s"
     yield f"four readers                    one node {alone:,} ops/s, two {both:,} ({both / alone:.1f} times)"
     yield f"commit to client, 100 tx/s      p50 {latency['p50_ms']} ms, p99 {latency['p99_ms']} ms"
     yield f"{idle['clients']:,} idle clients              {idle['mb']} MB ({idle['mb_before']} before)"

@@ -22,6 +22,7 @@ FIRST_PATIENCE = 15.0  # seconds until a wish is sent again; doubles up to LAST_
 LAST_PATIENCE = 300.0
 SILENCE = 30.0  # seconds without a word of a started snapshot until it is nudged
 KEYS_AT_ONCE = 200
+IDLE = "where nobody writes, the connector reads on when a row of any captured table changes"
 PRIMERS = 4  # so many that the streaming thread is not done with them before the table is added
 
 
@@ -151,6 +152,8 @@ class Wishes:
             return "is being read by an incremental snapshot"
         if why := self._told.failure(wish.id):
             return f"could not be read by the connector ({why}), it is asked again"
+        if wish.patience > FIRST_PATIENCE:  # asked for again: Debezium closes a chunk's window at a row of the log
+            return f"its incremental snapshot was asked for; {IDLE}"
         return "its incremental snapshot was asked for"
 
     def _wanted(self) -> Iterator[tuple[str, str | None]]:

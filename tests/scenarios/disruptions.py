@@ -458,13 +458,15 @@ def _set_clock(file: Path, seconds: float) -> None:
 
 SERVERS = frozenset({"servers"})
 SOURCE = frozenset({"source"})
+# nobody writes meanwhile, and nobody comes to where changes are needed
+QUIET = SOURCE | {point for points in ALWAYS.values() for point in points}
 EACH_WORKER = frozenset({*WORKERS, *(f"sleep of {module}" for module in WORKERS), *(point for _, point in POINTS)})
 
 
 def _points() -> Iterator[tuple[str, Disruption]]:
     """Each point twice: killed and frozen there. All of them together are drawn as often as all the rest."""
     for module, point in POINTS:
-        touched = frozenset({point, *(SOURCE if point == "stream.after_announcement" else ())})
+        touched = frozenset({point, *(QUIET if point == "stream.after_announcement" else ())})
         yield f"kill_{point}", Disruption(killed_at(module, point), touched, 0.6)
         if module not in OF_A_COMMAND:  # nobody wakes a command
             yield f"freeze_{point}", Disruption(frozen_at(module, point), touched | {f"sleep of {module}"}, 0.2)

@@ -52,6 +52,16 @@ def test_completed_is_no_proof_that_the_table_was_read(scan: str) -> None:
     assert wishes.next(2 * FIRST_PATIENCE, {}) is None, "and later each time"
 
 
+def test_where_nobody_writes_it_is_said_what_the_connector_waits_for() -> None:
+    """Seen on the real connector: its primers stand until a row of any captured table changes."""
+    wishes, told, _ = wanting(A)
+    wishes.next(0.0, {})
+    told.take("1-primer", "STARTED", None)
+    assert wishes.waits(A) == "its incremental snapshot was asked for"
+    assert wishes.next(FIRST_PATIENCE, {}) == Signal("2", A)
+    assert wishes.waits(A).endswith("when a row of any captured table changes")
+
+
 def test_a_read_that_began_its_snapshot_does_not_count() -> None:
     """Debezium reads its first chunk beside the streaming thread, where rows get lost between the two."""
     wishes, told, _ = wanting(A)

@@ -108,6 +108,18 @@ def publish(settings: Settings, publication: str, tables: Sequence[str]) -> None
         ) from error
 
 
+def wake(settings: Settings) -> None:
+    """A transaction without a row in the source's log, for a connector that waits for one. Raises Unavailable."""
+    try:
+        ask(settings, "SELECT pg_logical_emit_message(true, %s, '')", (f"syncline.{settings.app}.wake",))
+    except psycopg.Error as error:
+        raise Unavailable(
+            f"the source database takes no message: {str(error).splitlines()[0]}",
+            where=_without_password(settings.postgres),
+            hint="where nobody writes, a new table is read once a row of any captured table changes",
+        ) from error
+
+
 @contextmanager
 def alone(settings: Settings, what: str) -> Iterator[None]:
     """One process at a time, on whatever machine, is in here for the same thing; a killed one is out of it.

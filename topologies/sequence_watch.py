@@ -145,6 +145,7 @@ class Watch:
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.rereads.close()
         self.notifications.close()
 
     def _watch_missing(self, now: float) -> None:

@@ -99,6 +99,13 @@ def notes_of(source: Source) -> dict[tuple[str, str], dict[str, Any]]:
     return {("notes", str(key)): {"id": key, "body": body, "n": n} for key, body, n in rows}
 
 
+def test_where_nobody_writes_a_new_table_is_read_all_the_same(source: Source, pipeline: Pipeline) -> None:
+    """The connector, which a new table starts again, waits for an entry of its log before it does anything."""
+    source.sql(NOTES)
+    pipeline.ok("deploy", str(_file(pipeline)))
+    eventually(lambda: pipeline.buckets()[("notes", "[]")] == notes_of(source), what="the notes as in the database")
+
+
 def test_rows_in_flight_while_the_table_is_captured(source: Source, pipeline: Pipeline) -> None:
     """A writer, a transaction that began before the capture and ends after it, and a command killed at every step."""
     source.sql(NOTES)

@@ -100,7 +100,7 @@ def notes_of(source: Source) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_where_nobody_writes_a_new_table_is_read_all_the_same(source: Source, pipeline: Pipeline) -> None:
-    """The connector, which a new table starts again, waits for an entry of its log before it does anything."""
+    """The connector, which a new table starts again, has nothing in its log to go on by (decision 15)."""
     source.sql(NOTES)
     pipeline.ok("deploy", str(_file(pipeline)))
     eventually(lambda: pipeline.buckets()[("notes", "[]")] == notes_of(source), what="the notes as in the database")

@@ -81,10 +81,8 @@ def _fitting(disruption: str) -> list[str]:
     point = disruption.partition("_")[2]
     if point in ("sequence.before_signal", *OF_A_COMMAND["deploy"]):
         return ["new_table"]
-    if any(point in points for points in DURING_A_DEPLOY.values()):
+    if any(point in points for points in (*DURING_A_DEPLOY.values(), SELDOM["stream"])):
         return list(REPLAYING)
-    if point in SELDOM["stream"]:  # where nobody writes, the connector reads no new table (docs/failures.md)
-        return [script for script in REPLAYING if script != "new_table"]
     if disruption == "topic_recreated":  # its oracle needs the rows of before
         return [script for script in SCRIPTS if script != "first_deploy"]
     return list(SCRIPTS)

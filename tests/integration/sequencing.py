@@ -179,8 +179,10 @@ class Output:
             last = 0
             for message in self.records(self.topics.snapshot(table), partition):
                 headers = dict(message.headers())
-                assert int(headers["position"]) >= last, "positions rise in every partition"
-                last = int(headers["position"])
+                position = int(headers["position"])
+                where = f"{table}, partition {partition}, offset {message.offset()}, {headers}"
+                assert position >= last, f"{where}: positions rise in every partition, {last} was before"
+                last = position
                 if "truncate" in headers:
                     here.clear()
                 elif message.value():

@@ -128,9 +128,9 @@ def _ask_over_websocket(connection: socket.socket, token: str, body: bytes) -> N
         b"GET /sync/stream HTTP/1.1\r\nhost: node\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
         b"sec-websocket-version: 13\r\nsec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n"
     )
-    while not connection.recv(1, socket.MSG_PEEK) or b"\r\n\r\n" not in connection.recv(4096, socket.MSG_PEEK):
-        pass
-    connection.recv(4096)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += connection.recv(1)
     kind = b"\x10application/json"
     setup = struct.pack(">IHHHII", 0, 1 << 10 | 0x100, 1, 0, 20_000, 600_000) + kind + kind
     request = struct.pack(">IHI", 1, 6 << 10 | 0x100, 2**31 - 1)

@@ -13,6 +13,7 @@ from psycopg import sql
 from connector.deploy.capture import publishing
 from connector.errors import SourceRefused, Unavailable
 from connector.settings import Settings
+from connector.source.markers import prefix
 from connector.source.tables import TableFacts
 
 LOCK_PATIENCE = 10  # seconds; whoever has the lock changes one setting
@@ -111,7 +112,7 @@ def publish(settings: Settings, publication: str, tables: Sequence[str]) -> None
 def wake(settings: Settings) -> None:
     """A transaction without a row in the source's log, for a connector that waits for one. Raises Unavailable."""
     try:
-        ask(settings, "SELECT pg_logical_emit_message(true, %s, '')", (f"syncline.{settings.app}.wake",))
+        ask(settings, "SELECT pg_logical_emit_message(true, %s, '')", (f"{prefix(settings.app)}.wake",))
     except psycopg.Error as error:
         raise Unavailable(
             f"the source database takes no message: {str(error).splitlines()[0]}",

@@ -21,7 +21,7 @@ from topologies.hub import Hub
 from topologies.websocket import MAX_MESSAGE, Socket
 
 GRACE = 3  # seconds for requests under way to end
-CANCELLED_AFTER = 2  # more
+CANCELLED_AFTER = 2  # seconds more, where the end of its connection did not end one
 
 log = logging.getLogger("serve")
 

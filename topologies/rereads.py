@@ -45,8 +45,10 @@ class Rereads:
             if signal is not None:
                 self._next = signal, self._pool.submit(self._wake, signal)
         elif self._next[1].done():
-            self._send(self._next[0])
+            signal, woken = self._next
             self._next = None
+            woken.result()
+            self._send(signal)
         self._producer.poll(0)
 
     def close(self) -> None:

@@ -17,10 +17,11 @@ from connector.sync import bson, rsocket
 from tests.sync.client import Client
 from tests.sync.node import Node, eventually
 from tests.sync.test_endpoint import connected as raw
-from tests.sync.test_endpoint import node
+from tests.sync.test_endpoint import follow_changes_and_a_deploy, node
+from tests.sync.test_http import UPGRADE as HANDSHAKE
 from tests.sync.test_http import first_answer
 from tests.sync.test_lines import decoded
-from tests.sync.test_sessions import OTHER, U1
+from tests.sync.test_sessions import U1
 from topologies import conversation, reception
 from topologies.websocket import MAX_MESSAGE
 
@@ -126,18 +127,9 @@ def connected(node: Node, user: str = "u1", **about: Any) -> Iterator[Socket]:
 
 @pytest.mark.parametrize("kind", [JSON, BSON])
 def test_changes_come_live_and_a_deploy_goes_on_in_the_stream(node: Node, kind: str) -> None:
-    client = Client()
     with connected(node, kind=kind) as socket:
         socket.send(request({"client_id": "c"}, kind=kind))
-        socket.sync(client)
-        node.desk.write("public.todos", {"id": "t2", "list_id": "l1", "title": "y"})
-        node.checkpoint()
-        socket.sync(client)
-        assert client.applied == node.desk.visible(U1)
-        node.desk.deploy(OTHER)
-        node.checkpoint()
-        socket.sync(client)
-        assert client.applied == node.desk.visible(U1)
+        follow_changes_and_a_deploy(node, socket.sync)
         assert [seat.client.client for seat in node.hub.seats] == ["c"]
     eventually(lambda: not node.hub.seats)
 
@@ -319,8 +311,7 @@ def test_messages_are_bounded_and_compressed_each_by_itself(node: Node) -> None:
         socket.until("checkpoint_complete")
 
 
-UPGRADE = ("connection: Upgrade", "upgrade: websocket", "sec-websocket-version: 13")
-KEY = "sec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw=="
+*UPGRADE, KEY = (f"{name}: {value}" for name, value in HANDSHAKE)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -53,18 +53,23 @@ def test_a_stream_as_the_reference_sends_it(node: Node) -> None:
 
 
 def test_changes_come_live_and_a_deploy_goes_on_in_the_stream(node: Node) -> None:
-    client = Client()
     with node.stream() as lines:
-        lines.sync(client)
-        node.desk.write("public.todos", {"id": "t2", "list_id": "l1", "title": "y"})
-        node.checkpoint()
-        lines.sync(client)
-        assert client.applied == node.desk.visible(U1)
-        node.desk.deploy(OTHER)
-        node.checkpoint()
-        lines.sync(client)
-        assert client.applied == node.desk.visible(U1)
-        assert client.complete == 3
+        follow_changes_and_a_deploy(node, lines.sync)
+
+
+def follow_changes_and_a_deploy(node: Node, sync: Callable[[Client], None]) -> None:
+    """`sync` lets a client take everything up to the next complete checkpoint of its stream."""
+    client = Client()
+    sync(client)
+    node.desk.write("public.todos", {"id": "t2", "list_id": "l1", "title": "y"})
+    node.checkpoint()
+    sync(client)
+    assert client.applied == node.desk.visible(U1)
+    node.desk.deploy(OTHER)
+    node.checkpoint()
+    sync(client)
+    assert client.applied == node.desk.visible(U1)
+    assert client.complete == 3
 
 
 def test_a_change_for_another_wakes_nobody(node: Node) -> None:

@@ -23,6 +23,7 @@ LAYERS = (
         "connector.position",
         "connector.settings",
         "connector.crash",
+        "connector.hanging",
         "connector",
     ),
 )

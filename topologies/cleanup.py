@@ -20,6 +20,7 @@ from connector.merge.state import Merge
 from connector.settings import Settings
 from topologies import kafka
 from topologies.changelog import change_log_bytes
+from topologies.hanging import LOOK_EVERY, Hanging, by_merge
 from topologies.question import Question
 from topologies.topics import Topics
 
@@ -98,6 +99,7 @@ class CleanUp:
         self._answered: Answered | None = None
         self._pool = ThreadPoolExecutor(1, "weigh")
         self._size = Question(self._pool, lambda: change_log_bytes(settings))
+        self._hanging = Question(self._pool, Hanging(settings, by_merge(self._topics)).stuck)
 
     def wanted(self) -> None:
         """A commit has dropped something."""
@@ -123,6 +125,11 @@ class CleanUp:
             log.warning("the change log has about %d bytes, more than max_change_log_bytes = %d", size, allowed)
             return True
         return False
+
+    def hanging(self) -> str:
+        """Where the broker holds a transaction of the merge open that is over; empty where it holds none."""
+        found, _ = self._hanging.answer(LOOK_EVERY, time.monotonic())
+        return found or ""
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -15,6 +15,8 @@ from connector.settings import Settings
 from connector.store.rows import Applied, RowState
 from schemas.codec import Codec
 from topologies import kafka
+from topologies.hanging import COMMIT, Hanging, by_merge
+from topologies.kafka import Headers
 from topologies.topics import Topics, retained
 
 PATIENCE = 30.0  # seconds for one step of a transaction
@@ -35,10 +37,11 @@ class Committer:
         )
 
     def fence(self) -> None:
-        """Take the place of any other merge; its open transaction is aborted. Raises Unavailable."""
+        """Take the place of any other merge; what it left open is ended. Raises Unavailable, Gap."""
         self._codec.prepare(*RECORDS)
         try:
             self._producer.init_transactions(PATIENCE)
+            Hanging(self._settings, by_merge(self._topics)).end(self._producer)
         except KafkaException as error:
             raise self._failure(error) from error
 
@@ -90,16 +93,16 @@ class Committer:
             if error is None:
                 offsets[versions[message.topic() or ""]] = (message.offset() or 0) + 1
 
-        encode, ops = self._codec.encode, draft.changes.ops
+        encode, ops, number = self._codec.encode, draft.changes.ops, draft.state.number
         last = {op["version"]: i for i, op in enumerate(ops)}
         topics = {version: self._topics.oplog(version) for version in last}
         versions = {topic: version for version, topic in topics.items()}
         ends = set(last.values())
         for index, op in enumerate(ops):
             value = encode("Op", op)  # type: ignore[arg-type]
-            # A report per op would cost more than the op; the last one of a log has the offset of all.
+            # A report or a header per op would cost more than the op; the last one of a log has those of all.
             if index in ends:
-                self._produce(topics[op["version"]], None, value, delivered)
+                self._produce(topics[op["version"]], None, value, number, delivered)
             else:
                 self._produce(topics[op["version"]], None, value)
         return offsets
@@ -111,19 +114,25 @@ class Committer:
 
     def _write_records(self, draft: Draft, offsets: Mapping[int, int], now: int) -> None:
         commit, catalog = finish(draft, offsets, now=now)
+        number = draft.state.number
         if catalog is not None:
-            self._produce(self._topics.catalog, "catalog", self._codec.encode("Catalog", catalog.to_record()))
+            record = self._codec.encode("Catalog", catalog.to_record())
+            self._produce(self._topics.catalog, "catalog", record, number)
         crash_point("merge.after_catalog")
         for answer in draft.answers:
-            self._produce(self._topics.requests, answer["id"], self._codec.encode("Answer", answer))
+            record = self._codec.encode("Answer", answer)
+            self._produce(self._topics.requests, answer["id"], record, number)
         crash_point("merge.after_answers")
         key = "exposed" if commit["exposed"] else "hidden"
-        self._produce(self._topics.checkpoints, key, self._codec.encode("Commit", commit))
+        self._produce(self._topics.checkpoints, key, self._codec.encode("Commit", commit), number)
 
-    def _produce(self, topic: str, key: str | None, value: bytes, delivered: Any = None) -> None:
+    def _produce(
+        self, topic: str, key: str | None, value: bytes, number: int | None = None, delivered: Any = None
+    ) -> None:
+        headers: Headers | None = None if number is None else [(COMMIT, b"%d" % number)]
         while True:
             try:
-                self._producer.produce(topic, value=value, key=key, on_delivery=delivered)
+                self._producer.produce(topic, value=value, key=key, headers=headers, on_delivery=delivered)
                 return
             except BufferError:
                 self._producer.poll(0.1)

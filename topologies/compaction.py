@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
-from typing import cast
 
 from confluent_kafka import KafkaException
 
@@ -19,6 +18,7 @@ from connector.position import OPS_PER_COMMIT
 from connector.settings import Settings
 from schemas.codec import Codec
 from topologies import kafka
+from topologies.oplogs import ops_in
 from topologies.topics import Topics
 
 PORTION = 5_000  # rewrites in one commit
@@ -78,7 +78,7 @@ class Compactor:
             topic = Topics(self._settings.app).oplog(version)
             low, _ = kafka.watermarks(reader, topic)
             messages = kafka.read_range(reader, topic, 0, low, end)
-            rewrites = rewrites_of((cast(Op, self._codec.decode(m.value() or b"")) for m in messages), limit)
+            rewrites = rewrites_of((op for _, op in ops_in(self._codec, messages)), limit)
             while not self._stopped.is_set() and (portion := list(islice(rewrites, PORTION))):
                 self._found.append(portion)
         finally:

@@ -20,6 +20,8 @@ from confluent_kafka.cimpl import NewTopic
 from connector.errors import Gap, Unavailable
 from connector.settings import Settings
 
+Headers = list[tuple[str, str | bytes | None]]
+
 TRANSACTION_TIMEOUT_MS = 12_000  # a dead writer blocks all readers that long (design.md section 7)
 # What a topic says that was made a moment ago, or whose broker has just come back.
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)

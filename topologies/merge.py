@@ -39,6 +39,7 @@ from topologies.compaction import Compactor
 from topologies.evaluated import Ahead, Input
 from topologies.exits import ended
 from topologies.garbage import collect_seldom
+from topologies.hanging import over_and_open
 from topologies.inbox import Inbox
 from topologies.oplogs import CommittedOps
 from topologies.recovery import bring_rows_up, create_own_topics, last_state
@@ -109,6 +110,8 @@ class Process:
             else:
                 self.state = replace(self.state, looked=draft.state.looked)
             self._clean_up.run(self.state)
+            if hanging := self._clean_up.hanging():
+                raise over_and_open(hanging)
             if is_checkpoint(self.state):
                 self._compactor.run(self.state)
 

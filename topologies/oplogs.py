@@ -22,6 +22,11 @@ from topologies.topics import Topics
 READ_PATIENCE = 0.05  # seconds to wait for as many ops as are wanted
 
 
+def ops_in(codec: Codec, messages: Iterable[Message]) -> Iterator[tuple[int, Op]]:
+    """Each op with its offset. A record without a value has ended a hanging transaction, and is none."""
+    return ((offset(message), cast(Op, decoded(codec, message))) for message in messages if message.value())
+
+
 def fold_until(settings: Settings, ends: Mapping[int, int]) -> Fold:
     """The fold of each version's op log up to, not including, its offset in `ends`."""
     topics, codec = Topics(settings.app), Codec(Schemas(settings, patience=kafka.PATIENCE))
@@ -30,10 +35,8 @@ def fold_until(settings: Settings, ends: Mapping[int, int]) -> Fold:
     try:
         for version, end in ends.items():
             low, _ = kafka.watermarks(reader, topics.oplog(version))
-            folded.apply(
-                cast(Op, decoded(codec, message))
-                for message in kafka.read_range(reader, topics.oplog(version), 0, low, end)
-            )
+            records = kafka.read_range(reader, topics.oplog(version), 0, low, end)
+            folded.apply(op for _, op in ops_in(codec, records))
     finally:
         reader.close()
     return folded
@@ -76,13 +79,12 @@ class OpLogReader:
     def until(self, version: int, end: int) -> Iterator[tuple[int, Op]]:
         """A version's ops up to, not including, an offset, each with its own."""
         low, _ = kafka.watermarks(self._reader, self._topics.oplog(version))
-        for message in kafka.read_range(self._reader, self._topics.oplog(version), 0, low, end):
-            yield offset(message), cast(Op, decoded(self._codec, message))
+        yield from ops_in(self._codec, kafka.read_range(self._reader, self._topics.oplog(version), 0, low, end))
 
     def at(self, version: int, place: int) -> Op | None:
         """The op at an offset; None where it is not in the log any more."""
         found = kafka.read_range(self._reader, self._topics.oplog(version), 0, place, place + 1)
-        return next((cast(Op, decoded(self._codec, message)) for message in found), None)
+        return next((op for _, op in ops_in(self._codec, found)), None)
 
     def close(self) -> None:
         self._reader.close()
@@ -104,13 +106,14 @@ class CommittedOps:
             topic = self._topics.oplog(version)
             kafka.locate(self._reader, topic)
             self._reader.assign([TopicPartition(topic, 0, start)])
-        found = []
+        messages = []
         for message in self._reader.consume(count, timeout=READ_PATIENCE):
             error = message.error()
             if error is None and offset(message) < end:
-                found.append((offset(message) + 1, cast(Op, decoded(self._codec, message))))
+                messages.append(message)
             elif error is not None and error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET):
                 raise Gap(f"offset {start} is not in the log any more", where=self._topics.oplog(version))
+        found = [(place + 1, op) for place, op in ops_in(self._codec, messages)]
         self._at = (version, found[-1][0] if found else start)
         return found
 
@@ -164,7 +167,7 @@ def _between(
         low, _ = kafka.watermarks(reader, topics.oplog(version))
         start = max(low, starts.get(version, 0))
         records = kafka.read_range(reader, topics.oplog(version), 0, start, end)
-        ops.extend(cast(Op, decoded(codec, message)) for message in records)
+        ops.extend(op for _, op in ops_in(codec, records))
     return sorted(ops, key=lambda op: op["op_id"])
 
 

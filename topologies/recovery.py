@@ -11,11 +11,11 @@ from confluent_kafka import Consumer, KafkaException, TopicCollection
 from connector.errors import Gap
 from connector.merge.catalog import Catalog
 from connector.merge.state import Merge, recovered
-from connector.oplog.ops import Op
 from connector.settings import Settings
 from connector.store.rows import Applied, RowState
 from schemas.codec import Codec
 from topologies import kafka
+from topologies.oplogs import ops_in
 from topologies.topics import Topics, compacted, markers, nodes, requests, retained, set_aside
 
 CHUNK = 20_000  # ops applied to the row state with one write batch
@@ -94,7 +94,7 @@ def _replay(  # noqa: PLR0917 -- one loop of bring_rows_up, taken out for its le
     messages = kafka.read_range(reader, topic, 0, start, end)
     count = 0
     while chunk := list(islice(messages, CHUNK)):
-        ops = [cast(Op, codec.decode(message.value() or b"")) for message in chunk]
+        ops = [op for _, op in ops_in(codec, chunk)]
         offsets = {**rows.applied.offsets, version: cast(int, chunk[-1].offset()) + 1}
         rows.replay(ops, Applied(identity, rows.applied.commit, offsets))
         count += len(ops)

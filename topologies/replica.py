@@ -148,4 +148,5 @@ class Replica:
             while buffer and cast(int, buffer[0].offset()) < ends[version]:
                 message = buffer.popleft()
                 self._next[version] = cast(int, message.offset()) + 1
-                yield cast(Op, self._codec.decode(message.value() or b""))
+                if value := message.value():  # an empty one has ended a hanging transaction
+                    yield cast(Op, self._codec.decode(value))

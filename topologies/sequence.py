@@ -3,7 +3,7 @@
     python -m topologies.sequence --settings FILE
 
 Start, in this order (rules S1, S2):
-1. `init_transactions` fences the sequencer before this one
+1. `init_transactions` fences the sequencer before this one; what it left open is ended
 2. the progress record is read
 3. every captured partition is read from where the progress says
 
@@ -44,6 +44,7 @@ from schemas.codec import Codec
 from topologies import kafka, sequence_start
 from topologies.captured import CdcTopic, captured, transaction_topic
 from topologies.exits import FENCED
+from topologies.hanging import over_and_open
 from topologies.notifications import Notifications
 from topologies.prepare import own_topics
 from topologies.rereads import Rereads
@@ -227,6 +228,8 @@ class Sequencer:
             self._ticked_at = now
             self._let_in()
             self._watch.tick(now, self._batcher.position + (1 if len(self._batcher) else 0))
+            if self._watch.hanging:
+                raise over_and_open(self._watch.hanging)
 
     def _read(self) -> bool:
         """Read what there is; whether there was any."""

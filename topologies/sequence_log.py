@@ -18,9 +18,9 @@ from connector.source.progress import Progress, from_record
 from connector.source.records import Change, Rejected, Truncate
 from schemas.codec import FRAME, Codec
 from topologies import kafka, topics
+from topologies.hanging import POSITION, Hanging, by_sequencer
+from topologies.kafka import Headers
 from topologies.topics import Topics
-
-Headers = list[tuple[str, str | bytes | None]]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ class Log:
         self.change_offset = 0
 
     def open(self, waiting: Callable[[], None]) -> Progress | None:
-        """Fence whoever wrote before, then read the progress; None at the very first start (rules S1, S2).
+        """Fence whoever wrote before and end what it left open, then read the progress; None at the very first start
+        (rules S1, S2).
 
         `waiting` is called while the broker is out of reach. Raises Gap or SourceRefused where change log and progress
         do not fit together.
@@ -53,6 +54,8 @@ class Log:
         )
         while not self._attempt(lambda: self._writer.init_transactions(5.0)):
             waiting()
+        self._end_hanging()
+        crash_point("sequence.after_hanging")
         reader = kafka.consumer(self._settings)
         try:
             record = kafka.last_record(reader, self._topics.sequence)
@@ -88,11 +91,18 @@ class Log:
             for record in rejected:
                 self._produce_rejected(record, progress.position)
             crash_point("sequence.after_rejected")
-            self._produce(self._topics.sequence, self._codec.encode("Progress", progress.as_record()), PROGRESS_KEY)
+            saved = self._codec.encode("Progress", progress.as_record())
+            self._produce(self._topics.sequence, saved, PROGRESS_KEY, progress.position)
             crash_point("sequence.before_commit")
             while not self._attempt(lambda: writer.commit_transaction(5.0)):
                 waiting()
             crash_point("sequence.after_commit")
+        except KafkaException as error:
+            raise self._failure(error.args[0]) from error
+
+    def _end_hanging(self) -> None:
+        try:
+            Hanging(self._settings, by_sequencer(self._topics)).end(self._writer)
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
 
@@ -135,7 +145,8 @@ class Log:
         return any(d["position"] for d in catalog["deployments"]) or any(t["start"] for t in catalog["tributaries"])
 
     def _produce_batch(self, batch: Batch) -> None:
-        self._produce(self._topics.changes, self._codec.encode("Batch", batch.as_record()), None, tracked=True)
+        record = self._codec.encode("Batch", batch.as_record())
+        self._produce(self._topics.changes, record, None, batch.position, tracked=True)
 
     def _produce_snapshot(self, batch: Batch) -> None:
         position = str(batch.position).encode()
@@ -150,7 +161,7 @@ class Log:
                 place = places[change.table] = topic, self._partition_count(topic)
             key = change.key.encode()
             headers: Headers = [
-                ("position", position),
+                (POSITION, position),
                 ("topic", change.topic.encode()),
                 ("partition", b"%d" % change.partition),
                 ("offset", b"%d" % change.offset),
@@ -165,14 +176,14 @@ class Log:
     def _produce_truncate(self, truncate: Truncate, position: bytes) -> None:
         """In every partition, so that a scan meets it between the rows it ends and the newer ones (rule S9)."""
         topic = self._topics.snapshot(truncate.table)
-        headers: Headers = [("position", position), ("truncate", b"1"), ("topic", truncate.topic.encode())]
+        headers: Headers = [(POSITION, position), ("truncate", b"1"), ("topic", truncate.topic.encode())]
         for partition in range(self._partition_count(topic)):
             self._writer.produce(topic, b"", keys.table_key(truncate.table).encode(), partition, headers=headers)
 
     def _produce_markers(self, batch: Batch) -> None:
         for marker in batch.markers:
             value = self._codec.encode("Marker", {**marker._asdict(), "position": batch.position})
-            self._produce(self._topics.markers, value, markers.key(marker.user, marker.client))
+            self._produce(self._topics.markers, value, markers.key(marker.user, marker.client), batch.position)
 
     def _produce_rejected(self, record: Rejected, position: int) -> None:
         value = {
@@ -185,15 +196,16 @@ class Log:
             "offset": record.offset,
             "reason": record.reason,
         }
-        self._produce(self._topics.rejected, self._codec.encode("Rejected", value), record.key)
+        self._produce(self._topics.rejected, self._codec.encode("Rejected", value), record.key, position)
 
-    def _produce(self, topic: str, value: bytes, key: str | None, *, tracked: bool = False) -> None:
+    def _produce(self, topic: str, value: bytes, key: str | None, position: int, *, tracked: bool = False) -> None:
         delivered = self._delivered if tracked else None
+        headers: Headers = [(POSITION, b"%d" % position)]
         try:
-            self._writer.produce(topic, value, key, 0, on_delivery=delivered)
+            self._writer.produce(topic, value, key, 0, headers=headers, on_delivery=delivered)
         except BufferError:
             self._writer.poll(1.0)
-            self._writer.produce(topic, value, key, 0, on_delivery=delivered)
+            self._writer.produce(topic, value, key, 0, headers=headers, on_delivery=delivered)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None:

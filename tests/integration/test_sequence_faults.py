@@ -167,8 +167,8 @@ def test_broker_killed_under_load(source: Source, stack: Stack) -> None:
 
         def arrived() -> bool:
             nonlocal process
-            if process.code is not None:  # an unknown outcome ends the process; its supervisor starts it again
-                assert process.code == 1
+            if process.code is not None:  # an unknown outcome ends it, the broker's time-out too; it is started again
+                assert process.code in (1, FENCED)
                 process = Process(source.settings)
             return same(source, output, *NAMES)
 

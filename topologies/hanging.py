@@ -1,7 +1,7 @@
 """Hanging transactions: a writer ends those of the writer before it, before it reads or writes anything.
 
 A transaction's coordinator skips a partition whose leader it does not know, as if its topic had been deleted
-(KAFKA-20734, Kafka 4.x; while a killed broker comes back it is the rule). No marker is written there then, and
+(KAFKA-20734; it happens while a killed broker comes back). No marker is written there then, and
 1. the partition's last stable offset stands still: no reader sees what comes after;
 2. the next transaction of the same `transactional.id` ends both: what was aborted becomes visible.
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from connector.errors import Gap
 from connector.local.stack import Stack
 from connector.settings import Settings
 from tests.integration.pipeline import eventually, prepared
+from tests.integration.sequencing import ready, sequencer
 from tests.integration.test_pipeline import settled
 from tests.integration.world import CONFIG, Writer, furnish
 from topologies import kafka
@@ -140,22 +140,26 @@ def test_what_hangs_is_ended_as_its_transaction_was(source: Any, stack: Stack) -
 
 
 def test_a_transaction_of_another_program_is_named(source: Any) -> None:
+    """A sequencer that runs ends where one stands open in its topics, and does not start before it is over."""
     settings = source.settings
+    source.sql("CREATE TABLE a (id int PRIMARY KEY)")
+    ready(source)
     topics = Topics(settings.app)
-    play = Play(settings, by_sequencer(topics), [(topics.changes, 0), (topics.sequence, 0)])
-    other = kafka.transactional_producer(settings, f"{settings.app}.other")
+    other = kafka.transactional_producer(settings, f"{settings.app}.other", **{"transaction.timeout.ms": 120_000})
     other.init_transactions(30)
     other.begin_transaction()
-    other.produce(topics.changes, "not ours", partition=0)
-    assert other.flush(30) == 0
-    with pytest.raises(Gap, match="not this app's") as found:
-        play.hanging.end(play.starts())
-    assert found.value.where == f"{topics.changes} [0] 0"
-    assert play.hanging.stuck() == ""
-    assert play.hanging.stuck() == f"{topics.changes} [0] 0"
-    other.abort_transaction(30)
-    eventually(lambda: not play.hanging.found(), what="the marker is there")
-    assert play.hanging.stuck() == ""
+    with sequencer(settings) as process:
+        eventually(lambda: "goes on after position 0" in process.said(), what="it runs")
+        other.produce(topics.changes, "not ours", partition=0)
+        assert other.flush(30) == 0
+        assert process.ended() == 1
+        assert f"holds a transaction open that is over (KAFKA-20734)\n  {topics.changes} [0] 0" in process.said()
+    with sequencer(settings) as process:
+        assert process.ended() == 1
+        assert f"a transaction is open that is not this app's\n  {topics.changes} [0] 0" in process.said()
+        other.abort_transaction(30)
+    with sequencer(settings) as process:
+        eventually(lambda: "goes on after position 0" in process.said(), what="it runs again")
 
 
 def test_workers_that_the_broker_leaves_with_open_transactions(source: Any, stack: Stack, tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from connector.merge.pending import AGAIN
 from connector.merge.retention import Answered, needed_from
 from connector.merge.state import Merge
 from connector.settings import Settings
+from connector.source.records import Partition
 from topologies import kafka
 from topologies.changelog import change_log_bytes
-from topologies.hanging import LOOK_EVERY, Hanging, by_merge
+from topologies.hanging import LOOK_EVERY, Hanging, Span
 from topologies.question import Question
 from topologies.topics import Topics
 
@@ -85,33 +86,41 @@ def _leftovers(app: str, catalog: Catalog, admin: AdminClient) -> Leftovers:
 
 class CleanUp:
     """Passes over topics and groups until nothing superfluous is left. A crash loses nothing: the next start
-    begins with a pass."""
+    begins with a pass.
 
-    def __init__(self, settings: Settings) -> None:
+    What a commit let go is dropped only once that commit can be seen: a broker may lose one that it has confirmed
+    (topologies/hanging.py), and the next start needs what was before it.
+    """
+
+    def __init__(self, settings: Settings, hanging: Hanging) -> None:
         self._settings = settings
         self._topics = Topics(settings.app)
         self._admin = kafka.admin(settings)
-        self._due = True
+        self._due: int | None = 0  # the commit that has to be seen first
         self._next_pass = 0.0
         self._next_trim = 0.0
         self._trimmed: dict[str, int] = {}
-        self._needed: int | None = None  # from where on the change log was needed a pass ago
+        self._let_go: tuple[int, dict[str, int]] = (0, {})  # a commit, and where each log was needed from then
         self._answered: Answered | None = None
         self._pool = ThreadPoolExecutor(1, "weigh")
         self._size = Question(self._pool, lambda: change_log_bytes(settings))
-        self._hanging = Question(self._pool, Hanging(settings, by_merge(self._topics)).stuck)
+        self._hanging = Question(self._pool, hanging.look)
+        self._visible = Question(self._pool, hanging.shown)
+        self._shown = 0
 
-    def wanted(self) -> None:
-        """A commit has dropped something."""
-        self._due = True
+    def wanted(self, commit: int) -> None:
+        """The commit has dropped something."""
+        self._due = commit
 
     def run(self, state: Merge) -> None:
         """Do what is due, without waiting for the broker to have done it."""
         now = time.monotonic()
-        if self._due and now >= self._next_pass:
+        shown, _ = self._visible.answer(TRIM_PAUSE if self._due is None else PAUSE, now)
+        self._shown = max(self._shown, shown or 0)
+        if self._due is not None and self._due <= self._shown and now >= self._next_pass:
             self._next_pass = now + PAUSE
-            self._due = self._pass(state.catalog)
-        if now >= self._next_trim:
+            self._due = self._due if self._pass(state.catalog) else None
+        if self._let_go[0] <= self._shown and now >= self._next_trim:
             self._next_trim = now + TRIM_PAUSE
             self._trim(state, now)
 
@@ -126,10 +135,10 @@ class CleanUp:
             return True
         return False
 
-    def hanging(self) -> str:
-        """Where the broker holds a transaction of the merge open that is over; empty where it holds none."""
+    def hanging(self) -> dict[Partition, Span]:
+        """Said once per look: where the broker holds a transaction open that is over."""
         found, _ = self._hanging.answer(LOOK_EVERY, time.monotonic())
-        return found or ""
+        return found or {}
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -152,17 +161,16 @@ class CleanUp:
         return bool(left.topics or left.groups)
 
     def _trim(self, state: Merge, now: float) -> None:
-        """Cut the evaluated topics up to what is committed, the requests up to what was answered long since, and the
-        change log up to what was needed a pass ago: a stream that has just started may have read an older commit
+        """Cut the evaluated topics up to what was committed a pass ago, the requests up to what was answered long
+        since, and the change log up to what was needed: a stream that has just started may have read an older commit
         (rule M5)."""
         self._answered = (self._answered or Answered(now, state.request_offset)).seen(state.request_offset, now)
-        wanted = {self._topics.evaluated(s.name): s.evaluated_offset for s in state.streams.values()}
-        wanted[self._topics.requests] = self._answered.long_since
-        if self._needed is not None:
-            wanted[self._topics.changes] = self._needed
-        self._needed = needed_from(state)
+        _, wanted = self._let_go
         ends = [TopicPartition(t, 0, end) for t, end in wanted.items() if end > self._trimmed.get(t, 0)]
         if ends:
             self._admin.delete_records(ends)
             crash_point("cleanup.after_trim")
             self._trimmed = wanted
+        taken = {self._topics.evaluated(s.name): s.evaluated_offset for s in state.streams.values()}
+        requests, changes = self._answered.long_since, needed_from(state)
+        self._let_go = state.number, {**taken, self._topics.requests: requests, self._topics.changes: changes}

@@ -12,10 +12,11 @@ from connector.errors import Fenced, SynclineError, Unavailable
 from connector.merge.draft import Draft, Rejection
 from connector.merge.settle import finish
 from connector.settings import Settings
+from connector.source.records import Partition
 from connector.store.rows import Applied, RowState
 from schemas.codec import Codec
 from topologies import kafka
-from topologies.hanging import COMMIT, Hanging, by_merge
+from topologies.hanging import COMMIT, Hanging, Span, by_merge
 from topologies.kafka import Headers
 from topologies.topics import Topics, retained
 
@@ -30,6 +31,7 @@ class Committer:
         self._settings = settings
         self._codec = codec
         self._topics = Topics(settings.app)
+        self.hanging = Hanging(settings, by_merge(self._topics))
         self._producer = kafka.transactional_producer(
             settings,
             self._topics.merge_id,
@@ -41,7 +43,14 @@ class Committer:
         self._codec.prepare(*RECORDS)
         try:
             self._producer.init_transactions(PATIENCE)
-            Hanging(self._settings, by_merge(self._topics)).end(self._producer)
+            self.hanging.end(self._producer)
+        except KafkaException as error:
+            raise self._failure(error) from error
+
+    def keep(self, hanging: Mapping[Partition, Span]) -> None:
+        """Commit what the broker holds open though it was committed. Raises Unavailable, Fenced, Gap."""
+        try:
+            self.hanging.keep(self._producer, hanging)
         except KafkaException as error:
             raise self._failure(error) from error
 

@@ -12,11 +12,13 @@ such transaction with a record of its own and ends it as it ended elsewhere.
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # exported, not listed
 
 from connector.errors import Gap, Unavailable
@@ -28,10 +30,11 @@ from topologies.topics import Topics
 
 POSITION = "position"  # the header with a sequencer's number, the position of the record's batch
 COMMIT = "commit"  # the header with a merge's number
-LOOK_EVERY = kafka.TRANSACTION_TIMEOUT_MS / 1000 + 3  # seconds: what is open twice in a row is not being written
+LOOK_EVERY = 5.0  # seconds
+OVER = kafka.TRANSACTION_TIMEOUT_MS / 1000 + 3  # seconds after which an open transaction is none that is being written
 SETTLING = 0.5  # seconds that a marker may take from one replica to the others
 MENDING = 30.0  # seconds for one step of the transaction that ends others
-GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION)
+NOT_OURS = "a transaction is open that is not this app's, or a replica is far behind"
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +45,21 @@ class Written:
 
     header: names the record header with the transaction's number
     witness: the topic that each transaction writes to, last of all; it has one partition
-    family: first words of the names of those that come and go
+    others: those that are always there
+    family: the names of those that come and go
     shared: where others write too, without a transaction
-    plain: first words of the names of those in which a record said twice would count twice
+    counted: whether a record said twice counts twice in the family
     """
 
     header: str
     witness: str
     others: tuple[str, ...]
-    family: str
+    family: re.Pattern[str]
     shared: str | None = None
-    plain: str | None = None
+    counted: bool = False
 
     def has(self, topic: str) -> bool:
-        return topic == self.witness or topic in self.others or topic.startswith(self.family)
+        return topic == self.witness or topic in self.others or bool(self.family.fullmatch(topic))
 
     def number(self, message: Message) -> int | None:
         """The transaction's number, if the record shows it."""
@@ -63,20 +67,23 @@ class Written:
         return None if found is None else int(found)
 
 
-def over_and_open(where: str) -> Unavailable:
-    """Why a process ends that has found a transaction of its own at these places: its next start ends it."""
-    return Unavailable("the broker holds a transaction open that is over (KAFKA-20734)", where=where)
-
-
 def by_sequencer(topics: Topics) -> Written:
     """What the sequencer writes; `rejected` is for people, and the merge writes to it too."""
-    return Written(POSITION, topics.sequence, (topics.changes, topics.markers), topics.snapshot(""))
+    tables = re.compile(re.escape(topics.snapshot("")) + r".+\..+")
+    return Written(POSITION, topics.sequence, (topics.changes, topics.markers), tables)
 
 
 def by_merge(topics: Topics) -> Written:
-    oplogs = f"{topics.app}.oplog."
+    oplogs = re.compile(re.escape(f"{topics.app}.oplog.") + r"\d+")
     others = (topics.catalog, topics.requests)
-    return Written(COMMIT, topics.checkpoints, others, oplogs, shared=topics.requests, plain=oplogs)
+    return Written(COMMIT, topics.checkpoints, others, oplogs, shared=topics.requests, counted=True)
+
+
+class Span(NamedTuple):
+    """The offsets of a partition that readers are kept from: last stable offset, high watermark."""
+
+    stable: int
+    end: int
 
 
 class Hanging:
@@ -86,25 +93,55 @@ class Hanging:
         self._settings = settings
         self._written = written
         self._admin = kafka.admin(settings)
-        self._seen: dict[Partition, int] = {}
+        self._seen: dict[Partition, tuple[int, float]] = {}
+        self._kept: dict[Partition, int] = {}
 
-    def found(self) -> dict[Partition, tuple[int, int]]:
-        """(last stable offset, high watermark) of each partition in which a transaction is open. Raises Unavailable."""
+    def found(self) -> dict[Partition, Span]:
+        """The partitions in which a transaction is open, from where to where on. Raises Unavailable."""
         try:
             # The watermark first: what others write meanwhile moves the stable offset beyond it.
             ends = self._ends(self._partitions(), IsolationLevel.READ_UNCOMMITTED)
             stable = self._ends(list(ends), IsolationLevel.READ_COMMITTED)
         except KafkaException as error:
             raise kafka.unavailable(self._settings, error.args[0], "list offsets") from error
-        return {p: (offset, ends[p]) for p, offset in stable.items() if offset < ends[p]}
+        return {p: Span(offset, ends[p]) for p, offset in stable.items() if offset < ends[p]}
 
-    def stuck(self) -> str:
-        """Where a transaction has been open since the look before, LOOK_EVERY seconds ago; empty where none has. Raises
-        Unavailable."""
-        stable = {partition: low for partition, (low, _) in self.found().items()}
-        stuck = {p: low for p, low in stable.items() if self._seen.get(p) == low}
-        self._seen = stable
-        return _places(stuck)
+    def look(self) -> dict[Partition, Span]:
+        """Those that have been open for longer than a transaction may last, as looks before this one saw.
+
+        To be asked while the writer runs, on any thread. Raises Unavailable.
+        """
+        now = time.monotonic()
+        found = self.found()
+        before, self._seen = self._seen, {}
+        for partition, span in found.items():
+            start, since = before.get(partition, (span.stable, now))
+            self._seen[partition] = (span.stable, since if start == span.stable else now)
+        return {p: span for p, span in found.items() if now - self._seen[p][1] > OVER}
+
+    def shown(self) -> int:
+        """The number of the newest transaction that anybody can see. Raises Unavailable."""
+        reader = kafka.glance(self._settings)
+        try:
+            return self._newest(reader, (self._written.witness, 0))
+        except KafkaException as error:
+            raise kafka.unavailable(self._settings, error.args[0], f"read {self._written.witness}") from error
+        finally:
+            reader.close()
+
+    def keep(self, writer: Producer, open_: Mapping[Partition, Span]) -> None:
+        """Commit what `look` has found; to be called when `writer` has nothing open, and what it wrote was committed.
+
+        Raises Gap where another program's is open, or where this has not helped the last time; Unavailable.
+        """
+        if again := {p: span for p, span in open_.items() if self._kept.get(p) == span.stable}:
+            raise _not_ours(again)
+        self._kept = {partition: span.stable for partition, span in open_.items()}
+        ours = {p: [m for m in self._tail(p, span) if self._numbered(m)] for p, span in open_.items()}
+        if others := {p: span for p, span in open_.items() if not ours[p]}:
+            raise _not_ours(others)
+        log.warning("%s: the broker left a transaction open, it is committed", _places(open_))
+        self._join(writer, {partition: tail[-1] for partition, tail in ours.items()}, writer.commit_transaction)
 
     def end(self, writer: Producer) -> None:
         """End all there are; to be called when `writer` has fenced its predecessor, and has nothing open.
@@ -117,71 +154,90 @@ class Hanging:
         hanging = self.found()
         if not hanging:
             return
-        tails = {partition: self._tail(partition, *span) for partition, span in hanging.items()}
-        until = self._committed_until(hanging, tails)
+        tails = {partition: self._tail(partition, span) for partition, span in hanging.items()}
+        shown, until = self._committed(tails)
         kept: dict[Partition, Message | None] = {}
         void: dict[Partition, Message | None] = {}
         for partition, tail in tails.items():
-            place = _places({partition: hanging[partition][0]})
-            whole = was_committed(until, [self._written.number(m) for m in tail], place)
+            place = _places({partition: hanging[partition]})
+            numbers = [self._written.number(message) for message in tail]
+            if partition == self._witness:  # a progress is said again under its number: it may be said once more
+                numbers = [number for number in numbers if number is None or number > shown]
+            whole = was_committed(until, numbers, place)
             (kept if whole else void)[partition] = tail[-1] if tail else None
             log.warning("%s: the broker left a transaction open, it is %s", place, "committed" if whole else "aborted")
         self._join(writer, kept, writer.commit_transaction)
         self._join(writer, void, writer.abort_transaction)
         self._until_ended()
 
+    @property
+    def _witness(self) -> Partition:
+        return self._written.witness, 0
+
     def _partitions(self) -> list[Partition]:
         listed = self._admin.list_topics(timeout=kafka.PATIENCE).topics
-        return [(t, p) for t, known in listed.items() if self._written.has(t) for p in known.partitions]
+        ours = {topic: known for topic, known in listed.items() if self._written.has(topic)}
+        for topic, known in ours.items():
+            if known.error is not None:
+                raise kafka.unavailable(self._settings, known.error, f"list {topic}")
+        return [(topic, number) for topic, known in ours.items() for number in known.partitions]
 
-    def _ends(self, partitions: list[Partition], isolation: IsolationLevel) -> dict[Partition, int]:
+    def _ends(self, partitions: Sequence[Partition], isolation: IsolationLevel) -> dict[Partition, int]:
         if not partitions:
             return {}
         asked = {TopicPartition(*partition): OffsetSpec.latest() for partition in partitions}  # type: ignore[no-untyped-call]
         answers = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=kafka.PATIENCE)
-        found = {}
+        found: dict[Partition, int] = {}
+        missing: dict[Partition, KafkaError] = {}
         for place, answer in answers.items():
             try:
                 found[place.topic, place.partition] = answer.result().offset
             except KafkaException as error:
-                if error.args[0].code() not in GONE:  # a topic deleted meanwhile holds nothing up
-                    raise
+                missing[place.topic, place.partition] = error.args[0]
+        there = self._partitions() if missing else ()
+        for partition, why in missing.items():
+            if partition in there:  # else it was deleted meanwhile
+                raise KafkaException(why)
         return found
 
-    def _tail(self, partition: Partition, start: int, end: int) -> list[Message]:
+    def _tail(self, partition: Partition, span: Span) -> list[Message]:
         """The writer's records from the last stable offset on: nobody has read them."""
         reader = kafka.consumer(self._settings, **{"isolation.level": "read_uncommitted"})
         try:
-            records = list(kafka.read_range(reader, *partition, start, end))
+            records = list(kafka.read_range(reader, *partition, span.stable, span.end))
         finally:
             reader.close()
         shared = partition[0] == self._written.shared
         return [m for m in records if not shared or self._written.number(m) is not None]
 
-    def _committed_until(
-        self, hanging: Mapping[Partition, tuple[int, int]], tails: Mapping[Partition, list[Message]]
-    ) -> int:
-        """What is visible decides: each transaction is whole or nothing."""
-        witness = (self._written.witness, 0)
-        shown = self._newest(witness)
-        if witness not in hanging:
-            return shown
-        ends = [number for m in tails[witness] if (number := self._written.number(m)) is not None]
-        return committed_until(shown, ends, max(self._newest(partition) for partition in self._partitions()))
-
-    def _newest(self, partition: Partition) -> int:
-        """The highest number that is visible in the partition; 0 where none is."""
-        reader = kafka.consumer(self._settings)
+    def _committed(self, tails: Mapping[Partition, list[Message]]) -> tuple[int, int]:
+        """The newest number that the witness shows, and the one up to which all was committed: what is visible decides,
+        each transaction is whole or nothing."""
+        reader = kafka.glance(self._settings)
         try:
-            newest = kafka.last_record(reader, *partition, wanted=lambda m: self._written.number(m) is not None)
+            shown = self._newest(reader, self._witness)
+            if self._witness not in tails:
+                return shown, shown
+            ends = [number for m in tails[self._witness] if (number := self._written.number(m)) is not None]
+            seen = max(self._newest(reader, partition) for partition in self._partitions())
         finally:
             reader.close()
+        return shown, committed_until(shown, ends, seen)
+
+    def _newest(self, reader: Consumer, partition: Partition) -> int:
+        """The number of the last record that is visible in the partition; 0 where there is none."""
+        shared = partition[0] == self._written.shared
+        wanted = self._numbered if shared else kafka.any_record
+        newest = kafka.last_record(reader, *partition, wanted=wanted)
         return 0 if newest is None else self._written.number(newest) or 0
+
+    def _numbered(self, message: Message) -> bool:
+        return self._written.number(message) is not None
 
     def _join(self, writer: Producer, last: Mapping[Partition, Message | None], end: Callable[[float], None]) -> None:
         """One transaction that writes to the partitions what changes nothing, ended by `end`.
 
-        A batch or a keyed record said twice says nothing new; where that is not so, the record is empty.
+        A batch or a keyed record said twice says nothing new; where a record counts, an empty one is written.
         """
         if not last:
             return
@@ -190,8 +246,8 @@ class Hanging:
             if message is None:
                 writer.produce(topic, partition=number)
             else:
-                plain = self._written.plain is not None and topic.startswith(self._written.plain)
-                value = None if plain else message.value()
+                empty = self._written.counted and self._written.family.fullmatch(topic)
+                value = None if empty else message.value()
                 writer.produce(topic, value, message.key(), number, headers=message.headers())
         if left := writer.flush(MENDING):  # an abort would drop what has not been sent
             raise Unavailable(f"{left} records were not acknowledged", where=self._settings.kafka)
@@ -201,13 +257,14 @@ class Hanging:
         deadline = time.monotonic() + kafka.PATIENCE
         while left := self.found():
             if time.monotonic() > deadline:
-                raise Gap(
-                    "a transaction is open that is not this app's",
-                    where=_places({partition: low for partition, (low, _) in left.items()}),
-                    hint="end the program that writes there; `kafka-transactions.sh find-hanging` names it",
-                )
+                raise _not_ours(left)
             time.sleep(0.05)
 
 
-def _places(offsets: Mapping[Partition, int]) -> str:
-    return ", ".join(f"{topic} [{number}] {offset}" for (topic, number), offset in sorted(offsets.items()))
+def _not_ours(left: Mapping[Partition, Span]) -> Gap:
+    hint = "end the program that writes there; `kafka-transactions.sh find-hanging` names it"
+    return Gap(NOT_OURS, where=_places(left), hint=hint)
+
+
+def _places(spans: Mapping[Partition, Span]) -> str:
+    return ", ".join(f"{topic} [{number}] {span.stable}" for (topic, number), span in sorted(spans.items()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import time
@@ -39,7 +40,6 @@ from topologies.compaction import Compactor
 from topologies.evaluated import Ahead, Input
 from topologies.exits import ended
 from topologies.garbage import collect_seldom
-from topologies.hanging import over_and_open
 from topologies.inbox import Inbox
 from topologies.oplogs import CommittedOps
 from topologies.recovery import bring_rows_up, create_own_topics, last_state
@@ -75,7 +75,7 @@ class Process:
         self.rows = RowState(settings.state / "merge" / settings.app)
         bring_rows_up(settings, self._codec, self.rows, self.state)
         crash_point("merge.after_recovery")
-        self._clean_up = CleanUp(settings)
+        self._clean_up = CleanUp(settings, self._committer.hanging)
         self._compactor = Compactor(settings, self._codec)
         self._progress: Followed | None = None
         self._inbox = Inbox(settings, self._codec, self.state.request_offset)
@@ -111,7 +111,7 @@ class Process:
                 self.state = replace(self.state, looked=draft.state.looked)
             self._clean_up.run(self.state)
             if hanging := self._clean_up.hanging():
-                raise over_and_open(hanging)
+                self._committer.keep(hanging)
             if is_checkpoint(self.state):
                 self._compactor.run(self.state)
 
@@ -130,7 +130,7 @@ class Process:
         if self.state.catalog is not before:
             _tell(before, self.state.catalog)
             self._follow_streams()
-            self._clean_up.wanted()
+            self._clean_up.wanted(self.state.number)
 
     def _fill(self, draft: Draft) -> None:
         """Live before replay (rule M6); a draft ends when it is full, old, or nothing is ready.
@@ -208,7 +208,7 @@ class Process:
             if asked.request["kind"] == "compact" and decision.outcome == "accepted":
                 self._compactor.wanted()
             if asked.request["kind"] == "gc":
-                self._clean_up.wanted()
+                self._clean_up.wanted(draft.state.number)
             draft.answer(decision.answer(asked.request), decision.catalog, asked.next_offset)
 
     def _lay(self, draft: Draft) -> None:
@@ -286,4 +286,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # a question still asked in the background must not hold up the end

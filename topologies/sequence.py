@@ -44,7 +44,6 @@ from schemas.codec import Codec
 from topologies import kafka, sequence_start
 from topologies.captured import CdcTopic, captured, transaction_topic
 from topologies.exits import FENCED
-from topologies.hanging import over_and_open
 from topologies.notifications import Notifications
 from topologies.prepare import own_topics
 from topologies.rereads import Rereads
@@ -145,7 +144,16 @@ class Sequencer:
         self._input.assign({**starts, (transaction_topic(settings), 0): saved.order.end_next})
         self._notifications = Notifications(settings, self._schemas)
         rereads = Rereads(settings, self._tables, self._notifications)
-        self._watch = Watch(settings, self._order, self._tables, self._input, self._join, self._notifications, rereads)
+        self._watch = Watch(
+            settings,
+            self._order,
+            self._tables,
+            self._input,
+            self._join,
+            self._notifications,
+            rereads,
+            self._log.hanging.look,
+        )
 
     def _row_schema_id(self, table: str, text: str) -> int:
         """A subject for each text: no compatibility rule can then refuse what the source has already done."""
@@ -229,7 +237,8 @@ class Sequencer:
             self._let_in()
             self._watch.tick(now, self._batcher.position + (1 if len(self._batcher) else 0))
             if self._watch.hanging:
-                raise over_and_open(self._watch.hanging)
+                self._log.keep(self._watch.hanging)
+                self._watch.hanging = {}
 
     def _read(self) -> bool:
         """Read what there is; whether there was any."""

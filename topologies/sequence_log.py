@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
@@ -15,10 +15,10 @@ from connector.settings import Settings
 from connector.source import keys, markers
 from connector.source.batches import Batch
 from connector.source.progress import Progress, from_record
-from connector.source.records import Change, Rejected, Truncate
+from connector.source.records import Change, Partition, Rejected, Truncate
 from schemas.codec import FRAME, Codec
 from topologies import kafka, topics
-from topologies.hanging import POSITION, Hanging, by_sequencer
+from topologies.hanging import POSITION, Hanging, Span, by_sequencer
 from topologies.kafka import Headers
 from topologies.topics import Topics
 
@@ -37,6 +37,7 @@ class Log:
         self._codec = codec
         self._partitions: dict[str, int] = {}
         self._producer: Producer | None = None
+        self.hanging = Hanging(settings, by_sequencer(self._topics))
         self.change_offset = 0
 
     def open(self, waiting: Callable[[], None]) -> Progress | None:
@@ -54,8 +55,7 @@ class Log:
         )
         while not self._attempt(lambda: self._writer.init_transactions(5.0)):
             waiting()
-        self._end_hanging()
-        crash_point("sequence.after_hanging")
+        self._ending(lambda: self.hanging.end(self._writer))
         reader = kafka.consumer(self._settings)
         try:
             record = kafka.last_record(reader, self._topics.sequence)
@@ -100,9 +100,13 @@ class Log:
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
 
-    def _end_hanging(self) -> None:
+    def keep(self, hanging: Mapping[Partition, Span]) -> None:
+        """Commit what the broker holds open though it was committed. Raises as `write` does, and Gap."""
+        self._ending(lambda: self.hanging.keep(self._writer, hanging))
+
+    def _ending(self, act: Callable[[], None]) -> None:
         try:
-            Hanging(self._settings, by_sequencer(self._topics)).end(self._writer)
+            act()
         except KafkaException as error:
             raise self._failure(error.args[0]) from error
 

@@ -20,12 +20,11 @@ from connector.source.tables import TableFacts, Tables, refusal
 from topologies import database, kafka
 from topologies.captured import CdcTopic, captured
 from topologies.connect import Connect, SourceOffset
-from topologies.hanging import LOOK_EVERY, Hanging, by_sequencer
+from topologies.hanging import LOOK_EVERY, Span
 from topologies.notifications import Notifications
 from topologies.question import Question
 from topologies.rereads import Rereads
 from topologies.sequence_input import Input
-from topologies.topics import Topics
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +56,7 @@ class Watch:
     join: Callable[[Mapping[str, CdcTopic]], None]  # take up topics and partitions that appeared
     notifications: Notifications
     rereads: Rereads
+    look: Callable[[], Mapping[Partition, Span]]
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "ask"))
     _wait: _Wait | None = None
     _read: dict[str, float] = field(default_factory=dict)
@@ -65,17 +65,16 @@ class Watch:
     _arrivals: Arrivals = field(default_factory=Arrivals)
     _unread: list[str] = field(default_factory=list)
     reads: Mapping[str, str] = field(default_factory=dict)  # what each table that is to be read whole waits for
-    hanging: str = ""  # where the broker holds a transaction of the sequencer open that is over
+    hanging: Mapping[Partition, Span] = field(default_factory=dict)  # transactions that the broker holds open
 
     def __post_init__(self) -> None:
         connect, admin = Connect(self.settings), kafka.admin(self.settings)
-        hanging = Hanging(self.settings, by_sequencer(Topics(self.settings.app)))
         self._questions = {
             "topics": Question(self._pool, lambda: captured(self.settings, admin)),
             "offset": Question(self._pool, connect.offset),
             "capture": Question(self._pool, lambda: self._capture(connect)),
             "facts": Question(self._pool, lambda: database.table_facts(self.settings)),
-            "hanging": Question(self._pool, hanging.stuck),
+            "hanging": Question(self._pool, self.look),
         }
 
     def tick(self, now: float, position: int) -> None:
@@ -100,7 +99,7 @@ class Watch:
             if isinstance(offset, SourceOffset):
                 self._offset_known(offset, asked_at)
         hanging, _ = self._questions["hanging"].answer(LOOK_EVERY, now)
-        if isinstance(hanging, str):
+        if isinstance(hanging, dict):
             self.hanging = hanging
         self._release()
         self._complete(position)

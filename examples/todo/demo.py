@@ -21,13 +21,13 @@ from typing import Any
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from connector import settings
-from connector.oplog.ops import Op
 from connector.settings import Settings
 from examples.todo.connected import Connected, user_id
 from examples.todo.traffic import LISTS, TODOS, TRANSACTIONS_PER_SECOND, Writer, fill
 from schemas.codec import Codec
 from topologies import kafka
 from topologies.catalog import read_catalog, read_commit
+from topologies.oplogs import ops_in
 from topologies.schemas import Schemas
 from topologies.topics import Topics
 
@@ -143,8 +143,7 @@ def ops_without_change(known: Settings, version: int, since: int) -> int:
     codec, reader = Codec(Schemas(known, patience=10)), kafka.consumer(known)
     rows: dict[tuple[str, str, str, str], str | None] = {}
     idle = 0
-    for message in kafka.read_all(reader, Topics(known.app).oplog(version)):
-        op: Op = codec.decode(message.value())  # type: ignore[assignment]
+    for _, op in ops_in(codec, kafka.read_all(reader, Topics(known.app).oplog(version))):
         row = (op["bucket"], op["object_type"], op["object_id"], op["subkey"])
         idle += op["op_id"] >> 20 > since and rows.get(row) == op["data"]
         rows[row] = op["data"]

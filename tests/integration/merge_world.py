@@ -28,6 +28,7 @@ from schemas.codec import Codec
 from tests.builders import TODOS
 from topologies import kafka
 from topologies.catalog import WITHOUT_FIELDS, Answer, ask, read_catalog, read_commit
+from topologies.oplogs import ops_in
 from topologies.schemas import Schemas
 from topologies.topics import Topics, compacted, retained
 
@@ -174,7 +175,7 @@ class MergeWorld:
         reader = kafka.consumer(self.settings)
         try:
             messages = kafka.read_all(reader, self.topics.oplog(version))
-            return [cast(Op, self.codec.decode(m.value() or b"")) for m in messages]
+            return [op for _, op in ops_in(self.codec, messages)]
         finally:
             reader.close()
 
@@ -183,7 +184,7 @@ class MergeWorld:
         reader = kafka.consumer(self.settings)
         try:
             messages = kafka.read_range(reader, self.topics.oplog(version), 0, 0, end)
-            return [cast(Op, self.codec.decode(m.value() or b"")) for m in messages]
+            return [op for _, op in ops_in(self.codec, messages)]
         finally:
             reader.close()
 

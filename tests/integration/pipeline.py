@@ -160,7 +160,11 @@ class Pipeline:
         """(offset, op) of one version, all committed ones."""
         reader, codec = self._reader()
         try:
-            return [(m.offset(), codec.decode(m.value())) for m in kafka.read_all(reader, self.topics.oplog(version))]
+            return [
+                (m.offset(), codec.decode(m.value()))
+                for m in kafka.read_all(reader, self.topics.oplog(version))
+                if m.value()
+            ]
         finally:
             reader.close()
 

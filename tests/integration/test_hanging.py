@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from connector.errors import Gap
 from connector.local.stack import Stack
 from connector.settings import Settings
-from tests.integration.pipeline import eventually, prepared
+from tests.integration.pipeline import Pipeline, eventually, prepared
 from tests.integration.sequencing import ready, sequencer
 from tests.integration.test_pipeline import settled
 from tests.integration.world import CONFIG, Writer, furnish
 from topologies import kafka
-from topologies.hanging import Hanging, Written, by_merge, by_sequencer
+from topologies.hanging import NOT_OURS, Hanging, Written, by_merge, by_sequencer
 from topologies.topics import Topics
 
 pytestmark = pytest.mark.stack
@@ -89,7 +90,7 @@ def _done(act: Any) -> bool:
 
 
 def test_what_hangs_is_ended_as_its_transaction_was(source: Any, stack: Stack) -> None:
-    """Seen nowhere, it is aborted; seen somewhere, it is committed; in a log of ops no op is said twice."""
+    """Seen nowhere, it is aborted; seen somewhere, or known to a live writer, it is committed; no op is said twice."""
 
     def app(name: str) -> tuple[Settings, Topics]:
         settings = replace(source.settings, app=f"{source.settings.app}{name}")
@@ -97,16 +98,17 @@ def test_what_hangs_is_ended_as_its_transaction_was(source: Any, stack: Stack) -
 
     def sequencer(name: str) -> tuple[Play, list[Partition]]:
         settings, topics = app(name)
-        places = [(topics.sequence, 0), (topics.changes, 0), (topics.snapshot("t"), 0), (topics.snapshot("t"), 1)]
+        places = [(topics.sequence, 0), (topics.changes, 0), *((topics.snapshot("public.t"), n) for n in (0, 1))]
         return Play(settings, by_sequencer(topics), places), places
 
     void, void_places = sequencer("v")
     kept, kept_places = sequencer("k")
     hidden, hidden_places = sequencer("h")
+    live, live_places = sequencer("l")
     settings, topics = app("m")
     merge_places = [(topics.checkpoints, 0), (topics.oplog(7), 0), (topics.oplog(8), 0)]
     merge = Play(settings, by_merge(topics), merge_places)
-    plays = (void, kept, hidden, merge)
+    plays = (void, kept, hidden, merge, live)
     writers = [play.starts() for play in plays]
     for play, writer in zip(plays, writers, strict=True):
         play.write(writer, 1, play.places)
@@ -115,6 +117,7 @@ def test_what_hangs_is_ended_as_its_transaction_was(source: Any, stack: Stack) -
     kept.write(writers[1], 2, kept_places[1:3])
     hidden.write(writers[2], 2, hidden_places[:2])
     merge.write(writers[3], 2, merge_places[1:2], ("a", "b", "c"))
+    live.write(writers[4], 2, live_places[:3])
     outage(stack)
 
     kept.shows(2, kept_places[0])  # the witness
@@ -125,8 +128,13 @@ def test_what_hangs_is_ended_as_its_transaction_was(source: Any, stack: Stack) -
         *kept_places[1:3],
         *hidden_places[:2],
         merge_places[1],
+        *live_places[:3],
     }
     fresh = [play.starts() for play in plays]
+    found = live.hanging.found()
+    live.hanging.keep(fresh[4], found)
+    with pytest.raises(Gap, match="not this app's"):
+        live.hanging.keep(fresh[4], found)
     for play, writer in zip(plays, fresh, strict=True):
         play.hanging.end(writer)
         assert not play.hanging.found()
@@ -136,6 +144,12 @@ def test_what_hangs_is_ended_as_its_transaction_was(source: Any, stack: Stack) -
     assert [void.seen(place) for place in void_places] == [["1", "3"], ["1"], ["1"], ["1"]]
     assert [kept.seen(place) for place in kept_places] == [["1", "2", "3"], ["1", "2", "2"], ["1", "2", "2"], ["1"]]
     assert [hidden.seen(place) for place in hidden_places] == [["1", "2", "2", "3"], ["1", "2", "2"], ["1", "2"], ["1"]]
+    assert [live.seen(place) for place in live_places] == [
+        ["1", "2", "2", "3"],
+        ["1", "2", "2"],
+        ["1", "2", "2"],
+        ["1"],
+    ]
     assert [merge.seen(place) for place in merge_places] == [["1", "2", "3"], ["1", "2a", "2b", "2c", None], ["1"]]
 
 
@@ -153,13 +167,31 @@ def test_a_transaction_of_another_program_is_named(source: Any) -> None:
         other.produce(topics.changes, "not ours", partition=0)
         assert other.flush(30) == 0
         assert process.ended() == 1
-        assert f"holds a transaction open that is over (KAFKA-20734)\n  {topics.changes} [0] 0" in process.said()
+        assert f"{NOT_OURS}\n  {topics.changes} [0] 0" in process.said()
     with sequencer(settings) as process:
         assert process.ended() == 1
-        assert f"a transaction is open that is not this app's\n  {topics.changes} [0] 0" in process.said()
+        assert f"{NOT_OURS}\n  {topics.changes} [0] 0" in process.said()
         other.abort_transaction(30)
     with sequencer(settings) as process:
         eventually(lambda: "goes on after position 0" in process.said(), what="it runs again")
+
+
+MANY = """
+INSERT INTO todos SELECT g + (SELECT max(id) FROM todos), 'l1', 'many', false, 1, null FROM generate_series(1, 4000) g
+"""
+
+
+def freeze_inside(source: Any, pipeline: Pipeline, worker: str, point: str, hanging: Hanging) -> None:
+    """Stop the worker where some of a large transaction is with the broker already."""
+    for _ in range(20):
+        pipeline.freeze_at(f"{worker}.{point}")
+        source.sql(MANY)
+        pipeline.await_frozen()
+        time.sleep(0.3)  # for the marker of the transaction before
+        if hanging.found():
+            return
+        assert pipeline.send(worker, signal.SIGCONT)
+    raise AssertionError(f"{worker} was never stopped inside a transaction")
 
 
 def test_workers_that_the_broker_leaves_with_open_transactions(source: Any, stack: Stack, tmp_path: Path) -> None:
@@ -171,11 +203,10 @@ def test_workers_that_the_broker_leaves_with_open_transactions(source: Any, stac
         writer = Writer(source.settings.postgres, seed=7)
         writer.start()
         try:
-            pipeline.freeze_at("merge.after_commit_record")
-            pipeline.await_frozen()
-            pipeline.order("sequence.after_batch", "stop", 5)  # the first ones of a transaction are with the broker
-            source.sql("INSERT INTO todos SELECT g, 'l1', 'many', false, 1, null FROM generate_series(90001, 100000) g")
-            pipeline.await_frozen()
+            merges = Hanging(source.settings, by_merge(pipeline.topics))
+            freeze_inside(source, pipeline, "merge", "after_commit_record", merges)
+            sequencers = Hanging(source.settings, by_sequencer(pipeline.topics))
+            freeze_inside(source, pipeline, "sequence", "before_commit", sequencers)
             outage(stack)
             for worker in ("sequence", "merge"):
                 assert pipeline.send(worker, signal.SIGCONT)

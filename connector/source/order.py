@@ -399,7 +399,11 @@ class Order:
         elif not self._last < row.order <= current.events:
             self._free.append(lane)  # late
         elif row.order in self._numbered:
-            raise Gap(f"two rows have number {row.order} of transaction {row.transaction}", where=row.partition[0])
+            other = self._numbered[row.order]
+            raise Gap(
+                f"two rows have number {row.order} of transaction {row.transaction}",
+                where=f"{_place(row.partition, row.offset)} and {_place(other.partition, other.next)}",
+            )
         else:
             self._numbered[row.order] = lane
 
@@ -412,9 +416,7 @@ class Order:
             return True
         if row.last_commit == 0:
             return False  # the connector began anew: this transaction is not the one of the mark
-        raise _went_back(
-            f"row {row.order} after commit {row.last_commit}", f"{row.partition[0]} [{row.partition[1]}] {row.offset}"
-        )
+        raise _went_back(f"row {row.order} after commit {row.last_commit}", _place(row.partition, row.offset))
 
     def _check_not_back(self, end: End) -> None:
         if end.committed_at > self._closed_at:
@@ -424,9 +426,13 @@ class Order:
         if row.offset >= lane.first_end or lane.order:
             raise SourceRefused(
                 "a change has no transaction block",
-                where=f"{row.partition[0]} [{row.partition[1]}] {row.offset}",
+                where=_place(row.partition, row.offset),
                 hint="the connector needs provide.transaction.metadata=true (`syncline init`)",
             )
+
+
+def _place(partition: Partition, offset: int) -> str:
+    return f"{partition[0]} [{partition[1]}] {offset}"
 
 
 def _went_back(what: str, where: str) -> SourceRefused:

@@ -63,9 +63,10 @@ class OnOrder:
             self._left.pop(name, None)
             return
         left = self._left.setdefault(name, int(skip))
-        if left == 0 and _taken(order):
-            os.kill(os.getpid(), ACTIONS[action])
         self._left[name] = left - 1
+        if left == 0 and _taken(order):
+            del self._left[name]  # whatever is asked for next is another order
+            os.kill(os.getpid(), ACTIONS[action])
 
 
 def _taken(file: Path) -> bool:

@@ -72,3 +72,19 @@ def test_a_process_can_be_frozen_and_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGCONT)
     out, _ = process.communicate()
     assert (process.returncode, out.split()) == (0, ["0", "1", "2"])
+
+
+def test_a_process_is_frozen_as_often_as_asked(tmp_path: Path) -> None:
+    """Also where the next order is there before it goes on."""
+    order = tmp_path / "a"
+    order.write_text("stop 0")
+    process = started(SYNCLINE_CRASH_FOLDER=str(tmp_path))
+    for _ in range(2):
+        eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+        assert not order.exists()
+        order.write_text("stop 0")
+        process.send_signal(signal.SIGCONT)
+    eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate()
+    assert (process.returncode, out.split()) == (0, ["0", "1", "2"])

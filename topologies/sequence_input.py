@@ -13,7 +13,7 @@ from connector.errors import SourceRefused
 from connector.settings import Settings
 from connector.source.decode import Decoder, Headers
 from connector.source.order import Order
-from connector.source.records import Partition
+from connector.source.records import Begin, Partition
 from topologies import kafka
 from topologies.captured import transaction_topic
 
@@ -117,11 +117,13 @@ class Input:
 
     def _push_end(self, message: Message, offset: int) -> None:
         value = message.value()
-        end = None if value is None else self._decoder.end(offset, value)
-        if end is None:
+        read = None if value is None else self._decoder.transaction(offset, value)
+        if read is None:
             self._order.passed_end(offset + 1)
+        elif isinstance(read, Begin):
+            self._order.push_begin(read)
         else:
-            self._order.push_end(end)
+            self._order.push_end(read)
 
     def _failed(self, message: Message, error: KafkaError) -> None:
         topic = message.topic()

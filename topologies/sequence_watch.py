@@ -206,9 +206,15 @@ class Watch:
 
     def _release(self) -> None:
         wait = self._wait
-        if wait is None or wait.ends is None or not self.order.read_to(wait.ends):
+        if wait is None or wait.ends is None:
             return
-        if self.order.missing() is None:
+        missing = self.order.missing()
+        if missing is None or missing.lsn != wait.missing.lsn:
+            return
+        if self.order.merging:
+            self.order.all_there(wait.ends)
+            return
+        if not self.order.read_to(wait.ends):
             return
         gap = self.order.release()
         log.error(

@@ -11,9 +11,9 @@ from fastavro import parse_schema
 
 from connector.errors import BadRecord, SourceRefused
 from connector.source import avro
-from connector.source.envelope import Envelope, Event, read_end, refuse_foreign
+from connector.source.envelope import Envelope, Event, read_transaction, refuse_foreign
 from connector.source.keys import Columns, KeyReader, source_key
-from connector.source.records import End, Kind, Partition, Row
+from connector.source.records import Begin, End, Kind, Partition, Row
 from connector.source.toast import Placeholder
 
 _FRAME = 5
@@ -65,7 +65,7 @@ class Decoder:
             event, schema_id = self._event(topic, value, headers)
         except BadRecord as error:
             return self._bare(partition, offset, Kind.UNREADABLE, key, size, error.message)
-        op, table, read, last_commit, order, transaction, committed_at, body, held = event
+        op, table, read, last_commit, lsn, order, transaction, committed_at, body, held = event
         if op not in _OPS:
             return self._bare(partition, offset, Kind.UNREADABLE, key, size, f'unknown op "{op}"')
         has_row = body and op != "m"
@@ -75,10 +75,10 @@ class Decoder:
             self._tables[topic] = table
         kind = Kind.READ if read else Kind.NUMBERED if order else Kind.SILENT if op == "m" else Kind.BARE
         fields = (partition, offset, kind, op, table, text, columns, row_id, body, last_commit, order)
-        return _new_row(Row, (*fields, transaction, committed_at, held, reason, size))
+        return _new_row(Row, (*fields, transaction, committed_at, held, reason, size, lsn))
 
-    def end(self, offset: int, value: bytes) -> End | None:
-        """A record of the transaction topic; None for a BEGIN. Raises SourceRefused where it is neither."""
+    def transaction(self, offset: int, value: bytes) -> Begin | End:
+        """A record of the transaction topic. Raises SourceRefused where it is none."""
         refuse_foreign(value, [])
         schema_id = _schema_id(value)
         schema = self._ends.get(schema_id)
@@ -86,7 +86,7 @@ class Decoder:
             schema = self._ends[schema_id] = parse_schema(avro.raw(json.loads(self._schema_text(schema_id))))
         body = BytesIO(value)
         body.seek(_FRAME)
-        return read_end(avro.read(body, schema), offset)
+        return read_transaction(avro.read(body, schema), offset)
 
     def _event(self, topic: str, value: bytes, headers: Headers) -> tuple[Event, int]:
         schema_id = int.from_bytes(value[1:_FRAME], "big") if len(value) > _FRAME and value[0] == 0 else 0

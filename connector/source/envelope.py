@@ -14,7 +14,7 @@ import orjson
 
 from connector.errors import BadRecord, SourceRefused
 from connector.source import avro
-from connector.source.records import End
+from connector.source.records import Begin, End
 from connector.source.tail import Blocks, Template
 from connector.source.toast import Placeholder
 
@@ -30,6 +30,7 @@ class Event(NamedTuple):
     table: str  # of a logical message its prefix
     read: bool  # from a snapshot: initial, incremental or blocking
     last_commit: int  # lastCommitLsn, 0 where null
+    lsn: int  # of the row itself, 0 where null
     order: int  # total_order, 0 without a transaction block
     transaction: str  # id of the transaction, "" without a block
     committed_at: int
@@ -84,7 +85,7 @@ class Envelope:
         blocks = template.match(value, start)
         if blocks is None:
             return None
-        op, last, order, transaction, committed_at = blocks
+        op, last, lsn, order, transaction, committed_at = blocks
         row = b""
         if value[_FRAME] == 0:
             if value[_FRAME + 1] == _THERE:
@@ -94,7 +95,8 @@ class Envelope:
         elif op != "d":
             return None if op != "u" else self._after_before(value, start, template, blocks)
         held = self._placeholder.suspected(row) and self._is_held(row)
-        return _new_event(Event, (op, template.table, op == "r", last, order, transaction, committed_at, row, held))
+        read = op == "r"
+        return _new_event(Event, (op, template.table, read, last, lsn, order, transaction, committed_at, row, held))
 
     def _after_before(self, value: bytes, start: int, template: Template, blocks: Blocks) -> Event | None:
         body = BytesIO(value)
@@ -107,8 +109,8 @@ class Envelope:
         if at >= start or value[at] != _THERE:
             return None
         row = value[at + 1 : start]
-        op, last, order, transaction, committed_at = blocks
-        return Event(op, template.table, False, last, order, transaction, committed_at, row, self._held(row))
+        op, last, lsn, order, transaction, committed_at = blocks
+        return Event(op, template.table, False, last, lsn, order, transaction, committed_at, row, self._held(row))
 
     def _read(self, value: bytes) -> Event:
         body = BytesIO(value)
@@ -181,6 +183,7 @@ def _event(parts: dict[str, Any], row: bytes, held: bool) -> Event:
     source = parts["source"]
     block = parts.get("transaction") or {}
     op = parts["op"]
+    last_commit, lsn = sequence(source.get("sequence"))
     message = parts.get("message")
     if message:
         table, row = message.get("prefix") or "", message.get("content") or b""
@@ -190,7 +193,8 @@ def _event(parts: dict[str, Any], row: bytes, held: bool) -> Event:
         op=op,
         table=table,
         read=op == "r",
-        last_commit=last_commit(source.get("sequence")),
+        last_commit=last_commit,
+        lsn=lsn,
         order=block.get("total_order", 0),
         transaction=block.get("id", "").partition(":")[0],
         committed_at=source["ts_ms"],
@@ -199,10 +203,10 @@ def _event(parts: dict[str, Any], row: bytes, held: bool) -> Event:
     )
 
 
-def last_commit(sequence: str | None) -> int:
-    """lastCommitLsn in `source.sequence`, `["lastCommitLsn","lsn"]`; 0 where it is null."""
-    first = orjson.loads(sequence)[0] if sequence else None
-    return int(first) if first is not None else 0
+def sequence(text: str | None) -> tuple[int, int]:
+    """`source.sequence`, `["lastCommitLsn","lsn"]`; 0 for what is null."""
+    last_commit, lsn = orjson.loads(text) if text else (None, None)
+    return int(last_commit or 0), int(lsn or 0)
 
 
 def refuse_foreign(value: bytes, headers: list[tuple[str, Any]]) -> None:
@@ -230,11 +234,11 @@ def _is_json_event(value: bytes) -> bool:
     return "source" in event or {"schema", "payload"} <= event.keys()
 
 
-def read_end(record: dict[str, Any], offset: int) -> End | None:
-    """A decoded record of the transaction topic; None for a BEGIN. Raises SourceRefused where the id has no LSN."""
-    if record["status"] != "END":
-        return None
+def read_transaction(record: dict[str, Any], offset: int) -> Begin | End:
+    """A decoded record of the transaction topic. Raises SourceRefused where the id has no LSN."""
     transaction, _, lsn = record["id"].partition(":")
+    if record["status"] != "END":
+        return Begin(offset, transaction)
     if not lsn.isdigit():
         raise SourceRefused(
             f'transaction id "{record["id"]}" has no LSN', hint="Syncline reads Debezium's Postgres connector 3.7"

@@ -1,17 +1,22 @@
 """Many partitions → one commit order (rules S3, S4, S5, S7). A state machine without clock and without Kafka.
 
-Rows and transaction ENDs are pushed in as they are read; `peek` gives the row that is next in commit order, `take`
-settles it. Between two takes the state is exactly what `snapshot` says, so a restart goes on from there.
+Rows and transaction BEGINs and ENDs are pushed in as they are read; `peek` gives the row that is next in commit order,
+`take` settles it. Between two takes the state is exactly what `snapshot` says, so a restart goes on from there.
+
+A connector that has gone on inside a transaction may have begun to count its rows anew (decision 57): then one number
+means two rows, and END counts only the last ones. Such a transaction shows two BEGINs, or numbers that fall while LSNs
+rise. Its rows are merged by LSN, each partition's repeats dropped, once all of it is known to be there.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from connector.errors import Gap, SourceRefused
-from connector.source.records import End, Kind, Missing, Partition, Row
+from connector.source.records import Begin, End, Kind, Missing, Partition, Row
 
 RELEASES_IN_A_ROW = 3
 
@@ -28,6 +33,8 @@ class LaneState:
     first_end: int = 0  # end captured at the very first start; below it rows may be history
     unreadable: tuple[str, ...] = ()  # keys whose newest record could not be read: their repeats are not dropped
     transaction: str = ""  # transaction id of the mark
+    lsn: int = 0  # largest LSN of the mark's transaction
+    entry: tuple[str, ...] = ()  # while that transaction is open, which of the rows with that LSN were settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class OrderState:
     trimmed: bool = False  # at the first start some topic had lost its beginning: history may have gaps
     lanes: Mapping[Partition, LaneState] = field(default_factory=dict)
     events: int = 0  # rows of the open transaction; 0: none is open, or its END is not read again yet
+    begun: Mapping[str, int] = field(default_factory=dict)  # BEGINs read of transactions without END before `end_next`
 
 
 @dataclass(slots=True)
@@ -59,8 +67,8 @@ class _Lane:
     """One partition's rows that are read and not settled yet."""
 
     __slots__ = (
-        "bytes", "deleted", "first_end", "last_commit", "newest", "order", "partition", "queue", "read", "transaction",
-        "unreadable",
+        "bytes", "deleted", "entry", "first_end", "last_commit", "lsn", "newest", "order", "partition", "queue", "read",
+        "transaction", "unreadable",
     )  # fmt: skip
 
     def __init__(self, partition: Partition, state: LaneState) -> None:
@@ -75,17 +83,19 @@ class _Lane:
         self.first_end = state.first_end
         self.unreadable = dict.fromkeys(state.unreadable)
         self.transaction = state.transaction
+        self.lsn = state.lsn
+        self.entry = list(state.entry)
 
     @property
     def next(self) -> int:
         return self.queue[0].offset if self.queue else self.read
 
-    def state(self) -> LaneState:
+    def state(self, *, opened: bool) -> LaneState:
+        """`opened`: the mark is of a transaction that is open."""
         first_end = 0 if self.next >= self.first_end else self.first_end
-        unreadable = tuple(self.unreadable)
-        return LaneState(
-            self.next, self.last_commit, self.order, self.newest, self.deleted, first_end, unreadable, self.transaction
-        )
+        entry = tuple(self.entry) if opened else ()
+        mark = (tuple(self.unreadable), self.transaction, self.lsn, entry)
+        return LaneState(self.next, self.last_commit, self.order, self.newest, self.deleted, first_end, *mark)
 
     def has_mark_of(self, row: Row) -> bool:
         """Whether the mark is of the row's own transaction.
@@ -112,7 +122,13 @@ class Order:
         self._last = 0
         self._gap = False  # numbers of the open transaction were given up
         self._excused = False  # an unreadable record may explain a gap
-        self._ends: deque[End] = deque()
+        self._begun = dict(state.begun)
+        self._ends: deque[tuple[End, dict[str, int]]] = deque()  # each with what had begun then
+        self._opened: dict[str, int] = {}  # what had begun at the END of the open transaction
+        self._lsn = 0  # of the row of the open transaction that was taken last
+        self._merging = False  # the open transaction by LSN
+        self._merged: list[tuple[int, int, Partition, _Lane]] = []  # a heap of the lanes with a row of it
+        self._there: Mapping[Partition, int] | None = None  # ends of the partitions when Kafka had all of it
         self._lanes = {partition: _Lane(partition, lane) for partition, lane in state.lanes.items()}
         self._behind = {p for p, lane in self._lanes.items() if lane.next < lane.first_end}
         self._free: deque[_Lane] = deque()
@@ -139,9 +155,17 @@ class Order:
         if len(lane.queue) == 1:
             self._place(lane)
 
+    def push_begin(self, begin: Begin) -> None:
+        """A BEGIN, in the order of the transaction topic."""
+        self._begun[begin.transaction] = self._begun.get(begin.transaction, 0) + 1
+        self._end_read = begin.offset + 1
+        if self._current is not None and self._current.transaction == begin.transaction:
+            self._merge()
+
     def push_end(self, end: End) -> None:
         """An END, in the order of the transaction topic."""
-        self._ends.append(end)
+        self._ends.append((end, dict(self._begun)))
+        self._begun.pop(end.transaction, None)
         self._end_read = end.offset + 1
         if self._current is None:
             self._open_next()
@@ -153,7 +177,7 @@ class Order:
         self._forget_behind(lane)
 
     def passed_end(self, position: int) -> None:
-        """The transaction topic was read up to `position` (BEGINs and markers included)."""
+        """The transaction topic was read up to `position` (markers included)."""
         self._end_read = max(self._end_read, position)
 
     # -- what is given -----------------------------------------------------------------------------------------------
@@ -180,12 +204,16 @@ class Order:
                 lane.unreadable.pop(row.key, None)
         else:
             row = self._settle(lane)
-            del self._numbered[row.order]
+            if self._merging:
+                heapq.heappop(self._merged)
+            else:
+                del self._numbered[row.order]
             self._mark(lane, row)
             if lane.unreadable and row.key is not None:
                 lane.unreadable.pop(row.key, None)
-            self._last = row.order
-            if self._current is not None and self._last == self._current.events:
+            self._last = self._last + 1 if self._merging else row.order
+            self._lsn = row.lsn
+            if self._current is not None and self._last == self._current.events and not self._merging:
                 self._close(self._current)
         if lane.queue:
             self._place(lane)
@@ -198,8 +226,8 @@ class Order:
 
     @property
     def ahead(self) -> int:
-        """Numbers of the open transaction that are still to come."""
-        return 0 if self._current is None else self._current.events - self._last
+        """Numbers of the open transaction that are still to come, as far as its END tells."""
+        return 0 if self._current is None else max(0, self._current.events - self._last)
 
     def missing(self) -> Missing | None:
         """The number that the open transaction waits for; None where a row is ready or nothing is open."""
@@ -207,6 +235,15 @@ class Order:
             return None
         end = self._current
         return Missing(end.transaction, end.lsn, self._last + 1, end.events, end.tables)
+
+    @property
+    def merging(self) -> bool:
+        """Whether the open transaction waits for, or has, the word that Kafka has all of it."""
+        return self._merging
+
+    def all_there(self, ends: Mapping[Partition, int]) -> None:
+        """The open transaction's rows are all in Kafka, before these ends of the partitions."""
+        self._there = ends
 
     def read_to(self, ends: Mapping[Partition, int]) -> bool:
         """Whether every partition shows a later transaction or was read to its end (rule S5)."""
@@ -259,7 +296,12 @@ class Order:
         """The state between two takes."""
         current = self._current
         started = current is not None and self._last > 0
-        end_next = current.offset if current else self._ends[0].offset if self._ends else self._end_read
+        if current is not None:
+            end_next, begun = current.offset, self._opened
+        elif self._ends:
+            end_next, begun = self._ends[0][0].offset, self._ends[0][1]
+        else:
+            end_next, begun = self._end_read, self._begun
         if self._resume is not None:
             opened: tuple[int, int] | None = self._resume
         else:
@@ -273,7 +315,8 @@ class Order:
             releases=self._releases,
             first_end=0 if end_next >= self._first_end else self._first_end,
             trimmed=self._trimmed and bool(self._behind),
-            lanes={p: lane.state() for p, lane in self._lanes.items()},
+            lanes={p: lane.state(opened=self._is_open(lane.transaction)) for p, lane in self._lanes.items()},
+            begun=dict(begun),
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -284,7 +327,17 @@ class Order:
                 return self._free[0]
             if self._current is None:
                 return None
+            if self._merging:
+                if self._there is None or not self.read_to(self._there):
+                    return None
+                if self._merged:
+                    return self._merged[0][-1]
+                self._close(self._current)
+                continue
             lane = self._numbered.get(self._last + 1)
+            if lane is not None and lane.queue[0].lsn < self._lsn:
+                self._merge()
+                continue
             if lane is not None or not self._is_history_gap():
                 return lane
             self.counters.history_gaps += 1
@@ -321,23 +374,31 @@ class Order:
         here = (row.last_commit or self.closed, row.order)
         if lane.has_mark_of(row):
             lane.order = max(lane.order, row.order)
+            if row.lsn == lane.lsn:
+                lane.entry.append(row.identity)
+            elif row.lsn > lane.lsn:
+                lane.lsn, lane.entry = row.lsn, [row.identity]
         elif here > (lane.last_commit, lane.order):
             (lane.last_commit, lane.order), lane.transaction = here, row.transaction
+            lane.lsn, lane.entry = row.lsn, [row.identity]
         lane.newest = max(lane.newest, row.committed_at)
 
     def _open_next(self) -> None:
         while self._current is None and self._ends:
-            end = self._ends.popleft()
+            end, begun = self._ends.popleft()
             if end.lsn <= self.closed:
                 self._check_not_back(end)
                 continue
-            self._current, self._last, self._gap = end, 0, False
+            self._current, self._last, self._gap, self._opened = end, 0, False, begun
+            self._lsn, self._merging = 0, begun.get(end.transaction, 0) > 1
             if self._resume is not None:
                 if self._resume[0] == end.lsn:
                     self._last = self._resume[1]
+                    lanes = self._lanes.values()
+                    self._lsn = max((lane.lsn for lane in lanes if lane.transaction == end.transaction), default=0)
                 self._resume = None
             waiting, self._waiting = self._waiting, []
-            if end.events <= self._last:
+            if end.events <= self._last and not self._merging:
                 self._waiting = waiting
                 self._close_one(end)
                 continue
@@ -358,6 +419,7 @@ class Order:
         if end.events and not self._gap:
             self._releases = 0
         self._current, self._last = None, 0
+        self._merging, self._there = False, None
         self._excused = self._excused and not self._gap
         self._numbered.clear()
 
@@ -396,20 +458,42 @@ class Order:
             # without lastCommitLsn (the connector began anew) only time tells whether its END is still to come
             later = row.last_commit == 0 and row.committed_at >= current.committed_at and self.closed > 0
             (self._waiting if later else self._free).append(lane)  # else late, or history before the first END
-        elif not self._last < row.order <= current.events:
+        elif self._merging:
+            heapq.heappush(self._merged, (row.lsn, row.order, lane.partition, lane))
+        elif self._is_counted_anew(lane, row, current):
+            self._merge()
+            heapq.heappush(self._merged, (row.lsn, row.order, lane.partition, lane))
+        elif row.order <= self._last:
             self._free.append(lane)  # late
-        elif row.order in self._numbered:
-            other = self._numbered[row.order]
-            raise Gap(
-                f"two rows have number {row.order} of transaction {row.transaction}",
-                where=f"{_place(row.partition, row.offset)} and {_place(other.partition, other.next)}",
-            )
         else:
             self._numbered[row.order] = lane
 
+    def _is_counted_anew(self, lane: _Lane, row: Row, current: End) -> bool:
+        """Whether the number of a row that is not repeated can be none of those that were given first."""
+        if not row.lsn:
+            return False
+        falls = lane.has_mark_of(row) and row.order <= lane.order
+        behind = row.order <= self._last and row.lsn > self._lsn > 0
+        return falls or behind or row.order > current.events or row.order in self._numbered
+
+    def _merge(self) -> None:
+        """Merge what is left of the open transaction by LSN: its numbers mean nothing any more."""
+        if self._merging or self._current is None:
+            return
+        self._merging, self._there, self._next = True, None, None
+        self._opened[self._current.transaction] = 2
+        lanes = list(self._numbered.values())
+        self._numbered.clear()
+        for lane in lanes:
+            self._place(lane)
+
     def _repeated(self, lane: _Lane, row: Row) -> bool:
         if lane.has_mark_of(row):
-            return row.order <= lane.order
+            if not (row.lsn and lane.lsn):
+                return row.order <= lane.order
+            if row.lsn != lane.lsn:
+                return row.lsn < lane.lsn
+            return row.identity in lane.entry or not self._is_open(row.transaction)
         if (row.last_commit, row.order) > (lane.last_commit, lane.order):
             return False
         if row.committed_at <= lane.newest:
@@ -417,6 +501,10 @@ class Order:
         if row.last_commit == 0:
             return False  # the connector began anew: this transaction is not the one of the mark
         raise _went_back(f"row {row.order} after commit {row.last_commit}", _place(row.partition, row.offset))
+
+    def _is_open(self, transaction: str) -> bool:
+        """Whether it is the open transaction, or may be: after a restart its END must be read again."""
+        return self._resume is not None or (self._current is not None and self._current.transaction == transaction)
 
     def _check_not_back(self, end: End) -> None:
         if end.committed_at > self._closed_at:

@@ -104,6 +104,8 @@ def _state(progress: Progress) -> dict[str, Any]:
             lane.first_end,
             lane.unreadable,
             lane.transaction,
+            lane.lsn,
+            lane.entry,
         ]
     counters = progress.counters
     return {
@@ -118,6 +120,7 @@ def _state(progress: Progress) -> dict[str, Any]:
             "first_end": order.first_end,
             "trimmed": order.trimmed,
             "lanes": topics,
+            "begun": dict(order.begun),
         },
         "tables": {name: _table_state(table) for name, table in progress.tables.items()},
         "topics": dict(progress.topics),
@@ -139,8 +142,10 @@ def _order(state: dict[str, Any]) -> OrderState:
 
 
 def _lane(state: list[Any]) -> LaneState:
-    following, last_commit, order, newest, deleted, first_end, unreadable, transaction = state
-    return LaneState(following, last_commit, order, newest, deleted, first_end, tuple(unreadable), transaction)
+    following, last_commit, order, newest, deleted, first_end, unreadable, transaction, *place = state
+    lsn, entry = place or (0, ())  # a progress of before they were kept
+    mark = (tuple(unreadable), transaction, lsn, tuple(entry))
+    return LaneState(following, last_commit, order, newest, deleted, first_end, *mark)
 
 
 def _table_state(table: TableState) -> dict[str, Any]:

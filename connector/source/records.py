@@ -38,6 +38,19 @@ class Row(NamedTuple):
     held: bool  # has a TOAST placeholder (rule S10)
     reason: str  # why it is unreadable, or its key is
     size: int  # bytes of key and value
+    lsn: int = 0  # of the row's own entry in the source's log; rows of one entry share it. 0 where the source says null
+
+    @property
+    def identity(self) -> str:
+        """Tells the row from the others of its partition that have its LSN."""
+        return self.key or ""
+
+
+class Begin(NamedTuple):
+    """A BEGIN of one source transaction; the connector counts its rows anew from here."""
+
+    offset: int
+    transaction: str
 
 
 class End(NamedTuple):
@@ -45,7 +58,7 @@ class End(NamedTuple):
 
     offset: int
     lsn: int  # L: rises always
-    events: int  # numbered records of the transaction
+    events: int  # numbered records of the transaction, since its last BEGIN
     transaction: str
     committed_at: int
     tables: tuple[str, ...] = ()  # with records in it

@@ -21,7 +21,7 @@ _BLOCK = re.compile(rb"(" + _VARINT + rb")" + _VARINT + rb"\x02([cudtrm])" + _TI
 _NO_BLOCK = re.compile(rb"\x00\x02([cudtrm])" + _TIME + rb"{3}\Z", re.DOTALL).match
 _OPS = {op: op.decode() for op in (b"c", b"u", b"d", b"t", b"r", b"m")}
 
-Blocks = tuple[str, int, int, str, int]  # op, last commit, order, transaction, committed at
+Blocks = tuple[str, int, int, int, str, int]  # op, last commit, LSN, order, transaction, committed at
 
 
 class Template:
@@ -32,7 +32,8 @@ class Template:
         self.table = table
         pattern = re.compile(source, re.DOTALL)
         self._source = pattern.match
-        self._last, self._time = pattern.groupindex["last"], pattern.groupindex["ts"]
+        names = pattern.groupindex
+        self._last, self._lsn, self._time = names["last"], names["lsn"], names["ts"]
         self._known_last: tuple[bytes | None, int] = (None, 0)
         self._known_time: tuple[bytes, int] = (b"", 0)
 
@@ -70,7 +71,8 @@ class Template:
             if rest is None:
                 return None
             op = rest[1]
-        return _OPS[op], self._last_commit(source[self._last]), order, transaction, self._committed(source[self._time])
+        last_commit, lsn = self._last_commit(source[self._last]), int(source[self._lsn] or 0)
+        return _OPS[op], last_commit, lsn, order, transaction, self._committed(source[self._time])
 
     def _last_commit(self, digits: bytes | None) -> int:
         known, number = self._known_last  # the same in all rows of a transaction
@@ -127,7 +129,7 @@ def _plain_shape(name: str, plain: Any, sample: Any) -> bytes | None:
     if plain != "string":
         return None
     if name == "sequence":
-        return rb'.\[(?:"(?P<last>\d+)"|null),(?:"\d+"|null)\]'
+        return rb'.\[(?:"(?P<last>\d+)"|null),(?:"(?P<lsn>\d+)"|null)\]'
     if name == "snapshot":
         return rb"(?:" + b"|".join(map(_literal, _SNAPSHOT)) + rb")"
     return _literal(sample or "")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from connector.source.order import LaneState, Order, OrderState
-from connector.source.records import End, Kind, Partition, Row
+from connector.source.records import Begin, End, Kind, Partition, Row
 
 TABLE = "public.todos"
 TOPIC = "source.public.todos"
@@ -31,6 +32,7 @@ def row(
     reason: str = "",
     topic: str = TOPIC,
     table: str = TABLE,
+    lsn: int = 0,
 ) -> Row:
     """A row as the decoder gives it."""
     text = None if key == "" else f'["{table}","{key}"]'
@@ -52,6 +54,7 @@ def row(
         held,
         reason,
         100,
+        lsn,
     )
 
 
@@ -62,6 +65,17 @@ class Change:
     partition: int
     key: str = "k"
     op: str = "u"
+    shares: bool = False  # its entry in the log with the change before it
+
+
+@dataclass(frozen=True, slots=True)
+class Tear:
+    """A connector's death inside a transaction: how many rows it had sent since it came, how many of these it knows to
+    be in Kafka, and how many of the others are not, per partition."""
+
+    sent: int
+    stored: int
+    lost: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass
@@ -70,11 +84,12 @@ class Connector:
 
     partitions: int = 3
     topics: dict[Partition, list[Row]] = field(default_factory=dict)
-    ends: list[End] = field(default_factory=list)
+    ends: list[Begin | End] = field(default_factory=list)
     written: list[Row | End] = field(default_factory=list)  # in the order of the first writing
     _lsn: int = 100
     _id: int = 500
     _last: int = 0
+    _wal: int = 0
 
     def __post_init__(self) -> None:
         self.topics = {(TOPIC, number): [] for number in range(self.partitions)}
@@ -95,12 +110,49 @@ class Connector:
                     order=number,
                     transaction=name,
                     committed_at=moment,
+                    lsn=self._entry(change),
                 )
             )
         if end:
             self._write(End(0, self._lsn, len(changes), name, moment))
             self._last = self._lsn
         return name
+
+    def torn(self, changes: Sequence[Change], tears: Sequence[Tear]) -> str:
+        """One transaction, inside which the connector dies and goes on, counting anew; its id."""
+        name = self.commit(changes, end=False)
+        rows = self.written[len(self.written) - len(changes) :]
+        for row_ in rows:
+            self.topics[row_.partition].pop()  # written below as the connector did
+        self.ends.pop()
+        begun = 0  # rows before the ones that are counted
+        for tear in tears:
+            sent = min(len(rows), begun + tear.sent)
+            stored = min(sent, begun + tear.stored)
+            self._count(name, rows[begun:sent])
+            open_to_loss = {row_.key for row_ in rows[stored:sent]}
+            for partition, lost in enumerate(tear.lost):
+                log = self.topics[TOPIC, partition]
+                for _ in range(lost):
+                    if log and log[-1].transaction == name and log[-1].key in open_to_loss:
+                        log.pop()
+            begun = stored
+        self._count(name, rows[begun:])
+        end = End(0, self._lsn, len(rows), name, START + self._lsn)
+        self.written.append(end)
+        self.ends.append(end._replace(offset=len(self.ends), events=len(rows) - begun))
+        self._last = self._lsn
+        return name
+
+    def _count(self, name: str, rows: Sequence[Row]) -> None:
+        self.ends.append(Begin(len(self.ends), name))
+        for number, row_ in enumerate(rows, 1):
+            log = self.topics[row_.partition]
+            log.append(row_._replace(offset=len(log), order=number))
+
+    def _entry(self, change: Change) -> int:
+        self._wal += 0 if change.shares and self._wal else 1
+        return self._wal
 
     def read(self, partition: int, key: str) -> None:
         """A snapshot read."""
@@ -127,14 +179,23 @@ class Connector:
             if isinstance(record, Row) and record.kind is Kind.NUMBERED and record.transaction in ended
         ]
 
+    def entries(self) -> list[tuple[str, int, str | None]]:
+        """(transaction, LSN, key) of every row in commit order, those of one entry by key."""
+        rows = {(r.transaction, r.order): r for r in self.written if isinstance(r, Row)}
+        return by_entry(rows[place] for place in self.expected())
+
     def _write(self, record: Row | End) -> None:
         self.written.append(record)
         self._append(record)
 
     def _append(self, record: Row | End) -> None:
         if isinstance(record, End):
+            if record.events == 0:
+                self.ends.append(Begin(len(self.ends), record.transaction))
             self.ends.append(record._replace(offset=len(self.ends)))
         else:
+            if record.order == 1:
+                self.ends.append(Begin(len(self.ends), record.transaction))
             log = self.topics[record.partition]
             log.append(record._replace(offset=len(log)))
 
@@ -156,6 +217,7 @@ class Reader:
         self.at = {partition: lane.next for partition, lane in self.state.lanes.items()}
         self.end_at = self.state.end_next
         self.given: list[Row] = []
+        self.there = -1  # behind which transaction all of the open one is known to be there
 
     def read(self, partition: int, rows: int = 1) -> None:
         """Read further rows of a partition."""
@@ -166,10 +228,15 @@ class Reader:
             self.at[name] += 1
 
     def read_ends(self, ends: int = 1) -> None:
-        """Read further ENDs."""
-        for _ in range(min(ends, len(self.connector.ends) - self.end_at)):
-            self.order.push_end(self.connector.ends[self.end_at])
+        """Read on to the so many further ENDs."""
+        while ends and self.end_at < len(self.connector.ends):
+            record = self.connector.ends[self.end_at]
             self.end_at += 1
+            if isinstance(record, Begin):
+                self.order.push_begin(record)
+            else:
+                self.order.push_end(record)
+                ends -= 1
 
     def read_all(self) -> None:
         """Read all there is, then give what is ready."""
@@ -181,10 +248,19 @@ class Reader:
     def give(self) -> list[Row]:
         """Take every row that is ready."""
         out = []
-        while self.order.peek() is not None:
-            out.append(self.order.take())
+        while (taken := self.take()) is not None:
+            out.append(taken)
         self.given += out
         return out
+
+    def take(self) -> Row | None:
+        """Take a row, where one is ready; where all of a transaction must be there, it is."""
+        while self.order.peek() is None:
+            if not self.order.merging or self.there == self.order.closed:
+                return None
+            self.order.all_there({partition: len(log) for partition, log in self.connector.topics.items()})
+            self.there = self.order.closed
+        return self.order.take()
 
     def restart(self) -> Reader:
         """A new process that goes on from the snapshot; what was given stays given."""
@@ -195,6 +271,16 @@ class Reader:
     def numbers(self) -> list[tuple[str, int]]:
         """(transaction, number) of what was given, snapshot reads left out."""
         return [(given.transaction, given.order) for given in self.given if given.order]
+
+    def entries(self) -> list[tuple[str, int, str | None]]:
+        """(transaction, LSN, key) of what was given, snapshot reads left out; those of one entry by key."""
+        return by_entry(given for given in self.given if given.order)
+
+
+def by_entry(rows: Iterable[Row]) -> list[tuple[str, int, str | None]]:
+    """(transaction, LSN, key) in the rows' order; which row of one entry comes first does not matter."""
+    entries = groupby(rows, key=lambda given: (given.transaction, given.lsn))
+    return [(*entry, key) for entry, same in entries for key in sorted(given.key or "" for given in same)]
 
 
 def fresh(connector: Connector, **more: object) -> OrderState:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from connector.errors import BadRecord, SourceRefused
 from connector.source import avro
 from connector.source.decode import Decoder
-from connector.source.envelope import Envelope, last_commit
+from connector.source.envelope import Envelope, sequence
 from connector.source.keys import KeyReader, reordered
 from connector.source.records import Kind
 from connector.source.toast import DEFAULT, Placeholder
@@ -332,10 +332,17 @@ def test_a_key_type_without_canonical_form_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sequence", "value"), [('["5","6"]', 5), ('[null,"6"]', 0), (None, 0), ('["18446744073709551615","1"]', 2**64 - 1)]
+    ("text", "found"),
+    [
+        ('["5","6"]', (5, 6)),
+        ('[null,"6"]', (0, 6)),
+        ('["5",null]', (5, 0)),
+        (None, (0, 0)),
+        ('["18446744073709551615","1"]', (2**64 - 1, 1)),
+    ],
 )
-def test_last_commit(sequence: str | None, value: int) -> None:
-    assert last_commit(sequence) == value
+def test_the_lsns_of_a_row(text: str | None, found: tuple[int, int]) -> None:
+    assert sequence(text) == found
 
 
 COUNT = {
@@ -405,11 +412,11 @@ def test_ends() -> None:
     reader, _ = decoder(END_SCHEMA)
     counts = [{"data_collection": "public.todos", "event_count": 3}]
     base = {"id": "555:900", "event_count": 3, "ts_ms": 5, "data_collections": counts}
-    end = reader.end(8, encoded(END_SCHEMA, {**base, "status": "END"}))
+    end = reader.transaction(8, encoded(END_SCHEMA, {**base, "status": "END"}))
     assert end == (8, 900, 3, "555", 5, ("public.todos",))
-    assert reader.end(9, encoded(END_SCHEMA, {**base, "status": "BEGIN", "event_count": None})) is None
+    assert reader.transaction(9, encoded(END_SCHEMA, {**base, "status": "BEGIN", "event_count": None})) == (9, "555")
     with pytest.raises(SourceRefused, match="no LSN"):
-        reader.end(10, encoded(END_SCHEMA, {**base, "status": "END", "id": "555"}))
+        reader.transaction(10, encoded(END_SCHEMA, {**base, "status": "END", "id": "555"}))
 
 
 def test_an_envelope_is_read_without_making_its_row() -> None:

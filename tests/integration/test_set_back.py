@@ -9,11 +9,17 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
+from connector.local.stack import Stack
+from connector.source.decode import Decoder
+from connector.source.records import End
+from tests.integration import sequencing
 from tests.integration.pipeline import Pipeline, eventually
-from tests.integration.sequencing import Output, connect_call
+from tests.integration.sequencing import Output, connect_call, ready, sequencer
 from tests.integration.test_pipeline import idle_ops, settled, versions
 from tests.integration.world import CONFIG, deployed
 from tests.worlds import Source
+from topologies.captured import transaction_topic
+from topologies.schemas import Schemas
 
 pytestmark = pytest.mark.stack
 CHUNKS, ROWS = 100, 400  # of the big transaction; after each chunk the marks change
@@ -158,3 +164,54 @@ def test_connector_set_back_inside_a_transaction(source: Source, pipeline: Pipel
     assert counters["repeated"] > EVENTS / 10, "nothing came again: the test proves nothing"
     assert (counters["late"], counters["released"]) == (0, 0)
     assert [worker.pid for worker in pipeline.workers("sequence")] == sequencers, "a sequencer has ended"
+
+
+ATTEMPTS = 4
+AT_ONCE = 12_000  # rows, between two commits of another transaction
+
+
+def test_connector_killed_inside_a_transaction_beside_others(source: Source, stack: Stack) -> None:
+    """Decision 57: those it sends once more make Debezium count the open one's rows anew, so END counts only some."""
+    source.sql("CREATE TABLE a (id int PRIMARY KEY, mark int); CREATE TABLE b (id int PRIMARY KEY)")
+    source.sql("INSERT INTO b VALUES (0)")
+    ready(source)
+    output = Output(source.settings)
+    with sequencer(source.settings):
+        sequencing.settled(source, output, "public.b")
+        for attempt in range(ATTEMPTS):
+            transaction, rows = commit_beside_others(source, attempt)
+            eventually(lambda inside=transaction: is_inside(offset(source), inside), what="Connect is inside it")
+            stack.kill("connect")
+            stack.heal()
+            sequencing.settled(source, output, "public.a", "public.b")
+            check_log(output)
+            if counted(output, transaction) < rows:
+                return
+    raise AssertionError(f"the connector has counted all of the transaction, {ATTEMPTS} times")
+
+
+def commit_beside_others(source: Source, attempt: int) -> tuple[str, int]:
+    """A large transaction, between whose rows others commit; its id, its number of rows."""
+    first = 1_000_000 * attempt
+    with source.connect() as connection:
+        for part in range(3):
+            start = first + part * AT_ONCE
+            connection.execute(f"INSERT INTO a SELECT g, 1 FROM generate_series({start}, {start + AT_ONCE - 1}) g")
+            source.sql(f"INSERT INTO b VALUES ({first + part + 1})")
+        found = connection.execute("SELECT pg_current_xact_id()").fetchone()
+    assert found is not None
+    return str(found[0]), 3 * AT_ONCE
+
+
+def is_inside(place: dict[str, Any], transaction: str) -> bool:
+    """Whether Connect has some of the transaction's rows, or is past it."""
+    counted_rows = place.get("transaction_data_collection_order_public.a", 0)
+    return place.get("transaction_id") == transaction and counted_rows > 0
+
+
+def counted(output: Output, transaction: str) -> int:
+    """The rows that the transaction's END counts."""
+    decoder = Decoder(Schemas(output.settings, patience=20).text, lambda *_: 0, {})
+    records = output.records(transaction_topic(output.settings))
+    read = [decoder.transaction(m.offset(), m.value()) for m in records if m.value() is not None]
+    return next(end.events for end in read if isinstance(end, End) and end.transaction == transaction)

@@ -233,8 +233,8 @@ class Order:
         """The number that the open transaction waits for; None where a row is ready or nothing is open."""
         if self._current is None or self.peek() is not None:
             return None
-        end = self._current
-        return Missing(end.transaction, end.lsn, self._last + 1, end.events, end.tables)
+        end, number = self._current, self._last + 1
+        return Missing(end.transaction, end.lsn, number, max(number, end.events), end.tables)
 
     @property
     def merging(self) -> bool:
@@ -374,10 +374,10 @@ class Order:
         here = (row.last_commit or self.closed, row.order)
         if lane.has_mark_of(row):
             lane.order = max(lane.order, row.order)
-            if row.lsn == lane.lsn:
-                lane.entry.append(row.identity)
-            elif row.lsn > lane.lsn:
+            if row.lsn > lane.lsn:
                 lane.lsn, lane.entry = row.lsn, [row.identity]
+            elif row.lsn and row.lsn == lane.lsn:
+                lane.entry.append(row.identity)
         elif here > (lane.last_commit, lane.order):
             (lane.last_commit, lane.order), lane.transaction = here, row.transaction
             lane.lsn, lane.entry = row.lsn, [row.identity]

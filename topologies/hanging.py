@@ -98,12 +98,17 @@ class Hanging:
 
     def found(self) -> dict[Partition, Span]:
         """The partitions in which a transaction is open, from where to where on. Raises Unavailable."""
-        try:
-            # The watermark first: what others write meanwhile moves the stable offset beyond it.
-            ends = self._ends(self._partitions(), IsolationLevel.READ_UNCOMMITTED)
-            stable = self._ends(list(ends), IsolationLevel.READ_COMMITTED)
-        except KafkaException as error:
-            raise kafka.unavailable(self._settings, error.args[0], "list offsets") from error
+        deadline = time.monotonic() + kafka.PATIENCE
+        while True:
+            try:
+                # The watermark first: what others write meanwhile moves the stable offset beyond it.
+                ends = self._ends(self._partitions(), IsolationLevel.READ_UNCOMMITTED)
+                stable = self._ends(list(ends), IsolationLevel.READ_COMMITTED)
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in kafka.LEADERLESS or time.monotonic() > deadline:
+                    raise kafka.unavailable(self._settings, error.args[0], "list offsets") from error
+                time.sleep(0.1)
         return {p: Span(offset, ends[p]) for p, offset in stable.items() if offset < ends[p]}
 
     def look(self) -> dict[Partition, Span]:

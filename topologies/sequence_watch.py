@@ -212,7 +212,10 @@ class Watch:
         if missing is None or missing.lsn != wait.missing.lsn:
             return
         if self.order.merging:
-            self.order.all_there(wait.ends)
+            if wait.ends.keys() >= set(self.order.partitions()):
+                self.order.all_there(wait.ends)
+            else:
+                wait.ends = None  # a partition has come since: asked again
             return
         if not self.order.read_to(wait.ends):
             return

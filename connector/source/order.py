@@ -19,6 +19,7 @@ from connector.errors import Gap, SourceRefused
 from connector.source.records import Begin, End, Kind, Missing, Partition, Row
 
 RELEASES_IN_A_ROW = 3
+REMEMBERED = 8  # transactions given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class OrderState:
     lanes: Mapping[Partition, LaneState] = field(default_factory=dict)
     events: int = 0  # rows of the open transaction; 0: none is open, or its END is not read again yet
     begun: Mapping[str, int] = field(default_factory=dict)  # BEGINs read of transactions without END before `end_next`
+    truncated: Mapping[str, int] = field(default_factory=dict)  # LSN of each table's truncate in the open transaction
+    given_up: tuple[str, ...] = ()  # the last transactions that lacked rows when they were released
 
 
 @dataclass(slots=True)
@@ -61,6 +64,7 @@ class Counters:
     repeated: int = 0
     released: int = 0
     history_gaps: int = 0
+    merged: int = 0
 
 
 class _Lane:
@@ -93,7 +97,7 @@ class _Lane:
     def state(self, *, opened: bool) -> LaneState:
         """`opened`: the mark is of a transaction that is open."""
         first_end = 0 if self.next >= self.first_end else self.first_end
-        entry = tuple(self.entry) if opened else ()
+        entry = tuple(self.entry) if opened or self.next < self.first_end else ()
         mark = (tuple(self.unreadable), self.transaction, self.lsn, entry)
         return LaneState(self.next, self.last_commit, self.order, self.newest, self.deleted, first_end, *mark)
 
@@ -129,6 +133,8 @@ class Order:
         self._merging = False  # the open transaction by LSN
         self._merged: list[tuple[int, int, Partition, _Lane]] = []  # a heap of the lanes with a row of it
         self._there: Mapping[Partition, int] | None = None  # ends of the partitions when Kafka had all of it
+        self._truncated = dict(state.truncated)
+        self._given_up = deque(state.given_up, REMEMBERED)
         self._lanes = {partition: _Lane(partition, lane) for partition, lane in state.lanes.items()}
         self._behind = {p for p, lane in self._lanes.items() if lane.next < lane.first_end}
         self._free: deque[_Lane] = deque()
@@ -213,6 +219,8 @@ class Order:
                 lane.unreadable.pop(row.key, None)
             self._last = self._last + 1 if self._merging else row.order
             self._lsn = row.lsn
+            if row.op == "t":
+                self._truncated[row.table] = row.lsn
             if self._current is not None and self._last == self._current.events and not self._merging:
                 self._close(self._current)
         if lane.queue:
@@ -242,7 +250,7 @@ class Order:
         return self._merging
 
     def all_there(self, ends: Mapping[Partition, int]) -> None:
-        """The open transaction's rows are all in Kafka, before these ends of the partitions."""
+        """The open transaction's rows are all in Kafka, before these ends of all the partitions."""
         self._there = ends
 
     def read_to(self, ends: Mapping[Partition, int]) -> bool:
@@ -317,6 +325,8 @@ class Order:
             trimmed=self._trimmed and bool(self._behind),
             lanes={p: lane.state(opened=self._is_open(lane.transaction)) for p, lane in self._lanes.items()},
             begun=dict(begun),
+            truncated=dict(self._truncated),
+            given_up=tuple(self._given_up),
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -328,11 +338,16 @@ class Order:
             if self._current is None:
                 return None
             if self._merging:
-                if self._there is None or not self.read_to(self._there):
+                if not self._is_all_read():
                     return None
-                if self._merged:
-                    return self._merged[0][-1]
-                self._close(self._current)
+                lane = self._merged[0][-1] if self._merged else None
+                if lane is None:
+                    self._close(self._current)
+                elif self._is_truncated(lane, lane.queue[0]):
+                    heapq.heappop(self._merged)
+                    self._place(lane)
+                else:
+                    return lane
                 continue
             lane = self._numbered.get(self._last + 1)
             if lane is not None and lane.queue[0].lsn < self._lsn:
@@ -343,6 +358,11 @@ class Order:
             self.counters.history_gaps += 1
             self._give_up()
 
+    def _is_all_read(self) -> bool:
+        """Whether all of the open transaction is known to be there, and each partition's next row of it is read."""
+        there = self._there
+        return there is not None and self._lanes.keys() <= there.keys() and self.read_to(there)
+
     def _is_history_gap(self) -> bool:
         """What was trimmed before the first start does not come any more."""
         current = self._current
@@ -351,6 +371,8 @@ class Order:
         return all(lane.queue or lane.read >= lane.first_end for lane in self._lanes.values())
 
     def _give_up(self) -> None:
+        if not self._gap and self._current is not None:
+            self._given_up.append(self._current.transaction)
         self._gap = True
         if self._numbered:
             self._last = min(self._numbered) - 1
@@ -391,8 +413,11 @@ class Order:
                 continue
             self._current, self._last, self._gap, self._opened = end, 0, False, begun
             self._lsn, self._merging = 0, begun.get(end.transaction, 0) > 1
+            self.counters.merged += self._merging
+            truncated, self._truncated = self._truncated, {}
             if self._resume is not None:
                 if self._resume[0] == end.lsn:
+                    self._truncated = truncated
                     self._last = self._resume[1]
                     lanes = self._lanes.values()
                     self._lsn = max((lane.lsn for lane in lanes if lane.transaction == end.transaction), default=0)
@@ -481,6 +506,7 @@ class Order:
         if self._merging or self._current is None:
             return
         self._merging, self._there, self._next = True, None, None
+        self.counters.merged += 1
         self._opened[self._current.transaction] = 2
         lanes = list(self._numbered.values())
         self._numbered.clear()
@@ -488,12 +514,10 @@ class Order:
             self._place(lane)
 
     def _repeated(self, lane: _Lane, row: Row) -> bool:
+        if self._is_truncated(lane, row):
+            return True
         if lane.has_mark_of(row):
-            if not (row.lsn and lane.lsn):
-                return row.order <= lane.order
-            if row.lsn != lane.lsn:
-                return row.lsn < lane.lsn
-            return row.identity in lane.entry or not self._is_open(row.transaction)
+            return self._is_marked(lane, row)
         if (row.last_commit, row.order) > (lane.last_commit, lane.order):
             return False
         if row.committed_at <= lane.newest:
@@ -501,6 +525,26 @@ class Order:
         if row.last_commit == 0:
             return False  # the connector began anew: this transaction is not the one of the mark
         raise _went_back(f"row {row.order} after commit {row.last_commit}", _place(row.partition, row.offset))
+
+    def _is_marked(self, lane: _Lane, row: Row) -> bool:
+        """Whether the row was settled, told by the mark of its own transaction."""
+        if not (row.lsn and lane.lsn):
+            return row.order <= lane.order
+        if row.lsn != lane.lsn:
+            return row.lsn < lane.lsn
+        known = self._is_open(row.transaction) or row.offset < lane.first_end  # else all of the entry was settled
+        return row.identity in lane.entry or not known
+
+    def _is_truncated(self, lane: _Lane, row: Row) -> bool:
+        """Whether the row is a truncate that was given: it has no key, so it may come again in another partition."""
+        if row.op != "t" or not row.lsn or row.offset < lane.first_end:
+            return False
+        if self._is_open(row.transaction):
+            other = self._numbered.get(row.order, lane)
+            first = other.queue[0]
+            waits = other is not lane and (first.op, first.table, first.lsn) == (row.op, row.table, row.lsn)
+            return waits or row.lsn <= self._truncated.get(row.table, 0)
+        return 0 < row.last_commit < self.closed and row.transaction not in self._given_up
 
     def _is_open(self, transaction: str) -> bool:
         """Whether it is the open transaction, or may be: after a restart its END must be read again."""

@@ -12,7 +12,8 @@ from connector.errors import SourceRefused
 from connector.source.order import Counters, LaneState, OrderState
 from connector.source.tables import TableState
 
-FORMAT = 1
+FORMAT = 2
+FORMER = (1,)  # formats that are read too: what they lack has a default
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Progress:
 def from_record(record: Mapping[str, Any]) -> Progress:
     """The progress in a decoded record. Raises SourceRefused where a newer release wrote it."""
     state = orjson.loads(record["state"])
-    if state["format"] != FORMAT:
+    if state["format"] not in (FORMAT, *FORMER):
         raise SourceRefused(
             f"progress record has format {state['format']}, this release reads {FORMAT}", hint="upgrade Syncline"
         )
@@ -121,6 +122,8 @@ def _state(progress: Progress) -> dict[str, Any]:
             "trimmed": order.trimmed,
             "lanes": topics,
             "begun": dict(order.begun),
+            "truncated": dict(order.truncated),
+            "given_up": order.given_up,
         },
         "tables": {name: _table_state(table) for name, table in progress.tables.items()},
         "topics": dict(progress.topics),
@@ -137,8 +140,8 @@ def _order(state: dict[str, Any]) -> OrderState:
         for topic, partitions in state["lanes"].items()
         for partition, lane in partitions.items()
     }
-    opened = state["open"]
-    return OrderState(**(state | {"lanes": lanes, "open": None if opened is None else (opened[0], opened[1])}))
+    opened = None if state["open"] is None else tuple(state["open"])
+    return OrderState(**(state | {"lanes": lanes, "open": opened, "given_up": tuple(state.get("given_up", ()))}))
 
 
 def _lane(state: list[Any]) -> LaneState:

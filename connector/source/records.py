@@ -42,8 +42,8 @@ class Row(NamedTuple):
 
     @property
     def identity(self) -> str:
-        """Tells the row from the others of its partition that have its LSN."""
-        return self.key or ""
+        """Tells the row from the others of its partition that have its LSN; its number does where there is no key."""
+        return self.key or ("" if self.op in "tm" else f"#{self.order}")
 
 
 class Begin(NamedTuple):

@@ -35,7 +35,7 @@ def row(
     lsn: int = 0,
 ) -> Row:
     """A row as the decoder gives it."""
-    text = None if key == "" else f'["{table}","{key}"]'
+    text = None if key == "" or op == "t" else f'["{table}","{key}"]'
     upsert = op in ("c", "u", "r") and kind is not Kind.UNREADABLE
     return Row(
         (topic, partition),
@@ -90,6 +90,7 @@ class Connector:
     _id: int = 500
     _last: int = 0
     _wal: int = 0
+    _truncates: int = 0
 
     def __post_init__(self) -> None:
         self.topics = {(TOPIC, number): [] for number in range(self.partitions)}
@@ -122,19 +123,20 @@ class Connector:
         """One transaction, inside which the connector dies and goes on, counting anew; its id."""
         name = self.commit(changes, end=False)
         rows = self.written[len(self.written) - len(changes) :]
-        for row_ in rows:
-            self.topics[row_.partition].pop()  # written below as the connector did
+        for log in self.topics.values():
+            while log and log[-1].transaction == name:
+                log.pop()  # written below as the connector did
         self.ends.pop()
         begun = 0  # rows before the ones that are counted
         for tear in tears:
             sent = min(len(rows), begun + tear.sent)
             stored = min(sent, begun + tear.stored)
             self._count(name, rows[begun:sent])
-            open_to_loss = {row_.key for row_ in rows[stored:sent]}
+            open_to_loss = {(row_.lsn, row_.key) for row_ in rows[stored:sent] if row_.op != "t"}  # decision 57, left
             for partition, lost in enumerate(tear.lost):
                 log = self.topics[TOPIC, partition]
                 for _ in range(lost):
-                    if log and log[-1].transaction == name and log[-1].key in open_to_loss:
+                    if log and (log[-1].lsn, log[-1].key) in open_to_loss:
                         log.pop()
             begun = stored
         self._count(name, rows[begun:])
@@ -147,8 +149,7 @@ class Connector:
     def _count(self, name: str, rows: Sequence[Row]) -> None:
         self.ends.append(Begin(len(self.ends), name))
         for number, row_ in enumerate(rows, 1):
-            log = self.topics[row_.partition]
-            log.append(row_._replace(offset=len(log), order=number))
+            self._log(row_._replace(order=number))
 
     def _entry(self, change: Change) -> int:
         self._wal += 0 if change.shares and self._wal else 1
@@ -196,8 +197,15 @@ class Connector:
         else:
             if record.order == 1:
                 self.ends.append(Begin(len(self.ends), record.transaction))
-            log = self.topics[record.partition]
-            log.append(record._replace(offset=len(log)))
+            self._log(record)
+
+    def _log(self, record: Row) -> None:
+        """A truncate has no key: wherever it comes again, it is in another partition."""
+        topic, number = record.partition
+        if record.op == "t":
+            number = self._truncates = (self._truncates + 1) % self.partitions
+        log = self.topics[topic, number]
+        log.append(record._replace(partition=(topic, number), offset=len(log)))
 
 
 def _gone_on(record: Row) -> Row:

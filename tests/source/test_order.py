@@ -145,6 +145,62 @@ def test_rows_of_one_entry_are_told_by_their_keys() -> None:
         assert reader.entries() == connector.entries()
 
 
+def test_rows_of_one_entry_without_keys_are_told_by_their_numbers() -> None:
+    """COPY into a table without a key: nothing of it passes, its numbers do."""
+    connector = Connector()
+    for _ in range(4):
+        connector.commit([Change(0, "", "c", n > 0) for n in range(3)])
+    reader = Reader(connector)
+    reader.read_all()
+    assert reader.numbers() == connector.expected()
+    assert reader.order.at_boundary
+
+
+@pytest.mark.parametrize("pause", [False, True])
+def test_rows_of_one_entry_pass_as_history(pause: bool) -> None:
+    """Where the transaction topic has lost their END they are of no open transaction."""
+    connector = Connector()
+    connector.commit([Change(0, f"k{n}", "c", n > 0) for n in range(4)])
+    connector.ends = []
+    reader = Reader(connector, OrderState(lanes={(TOPIC, n): LaneState(0, first_end=4 - 4 * n) for n in (0, 1)}))
+    connector.partitions = 2
+    connector.commit([Change(1)])
+    reader.read_ends()
+    reader.read(0, 2)
+    reader.give()
+    reader = reader.restart() if pause else reader
+    reader.read_all()
+    assert reader.entries() == connector.entries()
+
+
+@pytest.mark.parametrize("records", range(1, 9))
+def test_a_truncate_that_comes_again_in_another_partition_empties_nothing(records: int) -> None:
+    """It has no key, so the producer may put it anywhere."""
+    connector = Connector()
+    connector.commit([Change(0, "a"), Change(0, op="t"), Change(2, "b")])
+    connector.commit([Change(1, "c"), Change(0, op="t"), Change(2, "d")])
+    reader = Reader(connector)
+    for again in range(3):
+        connector.set_back(records)
+        if again:
+            reader.read_all()
+    connector.commit([Change(0, "e")])
+    reader.read_all()
+    assert reader.entries() == connector.entries()
+    assert reader.order.at_boundary
+
+
+def test_a_truncate_that_comes_again_while_its_transaction_is_merged() -> None:
+    changes = [Change(0, "a"), Change(0, op="t"), Change(2, "b"), Change(1, "c"), Change(0, op="t"), Change(0, "d")]
+    for sent, stored, lost in product(range(7), range(7), [(0, 0, 0), (1, 0, 0), (0, 2, 1)]):
+        connector = Connector()
+        connector.torn(changes, [Tear(sent, stored, lost)])
+        reader = Reader(connector)
+        reader.read_all()
+        assert reader.entries() == connector.entries()
+        assert reader.order.at_boundary
+
+
 def test_a_late_row_of_a_closed_transaction_passes() -> None:
     """Rule S4: a partition whose leader was away brings its rows after the transaction was released."""
     connector = Connector()
@@ -440,8 +496,11 @@ def test_buffers_are_counted() -> None:
 transactions = st.lists(st.lists(st.integers(0, 2).map(Change), max_size=5), min_size=1, max_size=6)
 lost = st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
 tears = st.lists(st.builds(Tear, st.integers(0, 6), st.integers(0, 6), lost), min_size=1, max_size=3)
-entries = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=9).map(
-    lambda made: [Change(partition, f"k{number}", "u", shares) for number, (partition, shares) in enumerate(made)]
+entries = st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from("uuut")), min_size=1, max_size=9).map(
+    lambda made: [
+        Change(partition, f"k{number}", op, shares and op == "u" and number > 0 and made[number - 1][2] == "u")
+        for number, (partition, shares, op) in enumerate(made)
+    ]
 )
 steps = st.lists(
     st.one_of(

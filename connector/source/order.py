@@ -239,10 +239,10 @@ class Order:
 
     def missing(self) -> Missing | None:
         """The number that the open transaction waits for; None where a row is ready or nothing is open."""
-        if self._current is None or self.peek() is not None:
+        if self.peek() is not None:
             return None
-        end, number = self._current, self._last + 1
-        return Missing(end.transaction, end.lsn, number, max(number, end.events), end.tables)
+        end, number = self._current, self._last + 1  # looked at first: the last row of a merged one closes it there
+        return end and Missing(end.transaction, end.lsn, number, max(number, end.events), end.tables)
 
     @property
     def merging(self) -> bool:

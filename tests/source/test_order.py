@@ -118,6 +118,20 @@ def test_a_connector_that_goes_on_inside_a_transaction_counts_anew(sent: int, lo
         assert reader.order.counters.late == 0
 
 
+def test_a_merged_transaction_waits_for_nothing_once_it_is_over() -> None:
+    connector = Connector()
+    connector.torn([Change(n % 3, f"k{n}") for n in range(8)], [Tear(6, 4)])
+    reader = Reader(connector)
+    reader.read_ends()
+    waits = reader.order.missing()
+    assert waits is not None and waits.lsn == 110
+    reader.read_all()
+    while reader.order.peek() is not None:
+        reader.order.take()
+    assert reader.order.missing() is None
+    assert reader.order.at_boundary
+
+
 def test_what_is_counted_anew_is_noticed_without_its_begin() -> None:
     """An END that was written before, rows lost: numbers that fall while LSNs rise tell."""
     connector = Connector()

@@ -514,7 +514,7 @@ class Order:
             self._place(lane)
 
     def _repeated(self, lane: _Lane, row: Row) -> bool:
-        if self._is_truncated(lane, row):
+        if row.op == "t" and self._is_truncated(lane, row):
             return True
         if lane.has_mark_of(row):
             return self._is_marked(lane, row)
@@ -524,7 +524,7 @@ class Order:
             return True
         if row.last_commit == 0:
             return False  # the connector began anew: this transaction is not the one of the mark
-        raise _went_back(f"row {row.order} after commit {row.last_commit}", _place(row.partition, row.offset))
+        raise _went_back(f"row {row.order} after commit {row.last_commit}", _where(row.partition, row.offset))
 
     def _is_marked(self, lane: _Lane, row: Row) -> bool:
         """Whether the row was settled, told by the mark of its own transaction."""
@@ -558,12 +558,12 @@ class Order:
         if row.offset >= lane.first_end or lane.order:
             raise SourceRefused(
                 "a change has no transaction block",
-                where=_place(row.partition, row.offset),
+                where=_where(row.partition, row.offset),
                 hint="the connector needs provide.transaction.metadata=true (`syncline init`)",
             )
 
 
-def _place(partition: Partition, offset: int) -> str:
+def _where(partition: Partition, offset: int) -> str:
     return f"{partition[0]} [{partition[1]}] {offset}"
 
 

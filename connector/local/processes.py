@@ -10,6 +10,7 @@ import os
 import pwd
 import signal
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,7 +36,10 @@ class Record:
 
 
 def start(part: Part) -> Record:
-    """Start the part in a session of its own, its output appended to its log. Returns once it is recorded."""
+    """Start the part in a session of its own, its output appended to its log. Returns once it is recorded.
+
+    One that has ended meanwhile is recorded like one that ends a moment later: `running` tells.
+    """
     _rotate(part)
     user = {} if part.user is None else {"user": part.user, "group": pwd.getpwnam(part.user).pw_gid}
     with part.log.open("ab") as log:
@@ -54,8 +58,8 @@ def start(part: Part) -> Record:
     pid = int(shell.stdout)
     try:
         record = Record(pid, psutil.Process(pid).create_time())
-    except psutil.NoSuchProcess as error:
-        raise SynclineError(f"{part.name} ended at once", where=str(part.log), hint=last_lines(part)) from error
+    except psutil.NoSuchProcess:
+        record = Record(pid, time.time())
     _write(part, record)
     return record
 

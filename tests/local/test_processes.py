@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import psutil
 import pytest
@@ -121,12 +122,30 @@ def test_another_process_with_the_recorded_pid_is_left_alone(part: Part) -> None
 
 def test_a_command_that_is_not_there_says_so_in_the_log(tmp_path: Path) -> None:
     part = replace(a_part(tmp_path, ""), command=("/no/such/program",))
-    try:
-        processes.start(part)
-    except SynclineError as error:
-        assert error.message == "sleeper ended at once"
+    processes.start(part)
     until_logged(part, "/no/such/program")
     assert "/no/such/program" in processes.last_lines(part)
+
+
+def test_a_part_that_ended_before_it_was_looked_at_has_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it ended before or after that moment changes no answer."""
+    part = replace(a_part(tmp_path, "print('no')"), ready=lambda: False)
+    run = processes.subprocess.run
+
+    def run_to_its_end(*args: Any, **more: Any) -> Any:
+        shell = run(*args, **more)
+        deadline = time.monotonic() + WAIT
+        while psutil.pid_exists(int(shell.stdout)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return shell
+
+    monkeypatch.setattr(processes.subprocess, "run", run_to_its_end)
+    with pytest.raises(SynclineError, match="sleeper died before it was ready") as caught:
+        _start_and_wait(part, Event())
+    assert caught.value.where == str(part.log)
+    assert str(caught.value.hint).endswith("\n    no")
+    assert processes.running(part) is None
 
 
 @pytest.mark.parametrize(("tries", "starts"), [(3, 3), (2, 2)])

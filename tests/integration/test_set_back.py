@@ -180,7 +180,9 @@ def test_connector_killed_inside_a_transaction_beside_others(source: Source, sta
         sequencing.settled(source, output, "public.b")
         for attempt in range(ATTEMPTS):
             transaction, rows = commit_beside_others(source, attempt)
-            eventually(lambda inside=transaction: is_inside(offset(source), inside), what="Connect is inside it")
+            eventually(
+                lambda inside=transaction: is_inside(offset(source), inside, "public.a"), what="Connect is inside it"
+            )
             stack.kill("connect")
             stack.heal()
             sequencing.settled(source, output, "public.a", "public.b")
@@ -203,9 +205,9 @@ def commit_beside_others(source: Source, attempt: int) -> tuple[str, int]:
     return str(found[0]), 3 * AT_ONCE
 
 
-def is_inside(place: dict[str, Any], transaction: str) -> bool:
-    """Whether Connect has some of the transaction's rows, or is past it."""
-    counted_rows = place.get("transaction_data_collection_order_public.a", 0)
+def is_inside(place: dict[str, Any], transaction: str, table: str) -> bool:
+    """Whether Connect has committed some of the transaction's rows of the table, and nothing after it."""
+    counted_rows = place.get(f"transaction_data_collection_order_{table}", 0)
     return place.get("transaction_id") == transaction and counted_rows > 0
 
 

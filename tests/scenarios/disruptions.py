@@ -25,7 +25,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests.integration.pipeline import WORKERS, eventually
 from tests.integration.sequencing import connect_call
-from tests.integration.test_set_back import KEEP_LOG, offset, set_back
+from tests.integration.test_set_back import AT_ONCE, KEEP_LOG, is_inside, lsn, offset, set_back
 from tests.scenarios.points import ALWAYS, AT_START, OF_A_COMMAND, POINTS
 from tests.scenarios.world import PATIENCE, World
 from topologies import kafka, topics
@@ -35,6 +35,7 @@ ASLEEP = 14.0  # seconds: past the session time-out (6) and the transaction time
 FULL = 4096  # bytes: no file of a store may grow beyond it
 ROWS = 30_000  # of a large transaction
 HUGE = 1_000_000
+FIRST_BESIDE = 2000  # millions: from there on the ids of large transactions that stay open beside others
 SLOWEST = 1000  # rows/s that ten definitions take on a machine with other work
 
 PATIENT = {name: topics.snapshot(0)[name] for name in ("min.compaction.lag.ms", "delete.retention.ms")}
@@ -280,6 +281,48 @@ def _connector_runs(world: World) -> None:
 
 
 @contextmanager
+def connect_killed_inside_a_transaction(world: World, chance: random.Random) -> Iterator[None]:
+    """The writer commits beside that transaction, so the connector may count its rows anew (decision 57)."""
+    first = (FIRST_BESIDE + chance.randrange(100)) * 1_000_000
+
+    def place_of(transaction: str, end: int) -> str | None:
+        with suppress(httpx.HTTPError, AssertionError):
+            place = offset(world.source)
+            if is_inside(place, transaction, "public.todos"):
+                return "inside"
+            if place.get("lsn", 0) >= end:
+                return "past it"
+        return None
+
+    def disturb(over: threading.Event) -> None:
+        transaction, end = _commit_beside_the_writer(world, first)
+        place = eventually(lambda: place_of(transaction, end), within=PATIENCE, what="Connect reads the transaction")
+        if place == "inside":
+            world.stack.kill("connect")
+            world.stack.heal()
+        else:
+            world.unmet.add("connect_killed_inside_a_transaction")
+
+    with background(disturb):
+        yield
+    _connector_runs(world)
+
+
+def _commit_beside_the_writer(world: World, first: int) -> tuple[str, int]:
+    """A large transaction that leaves a few rows; its id, and where the log ended after it."""
+    with world.source.connect() as connection:
+        with connection.transaction():
+            for start in range(first, first + 3 * AT_ONCE, AT_ONCE):
+                before = world.writer.committed
+                connection.execute(_insert(start, AT_ONCE))  # type: ignore[arg-type]
+                eventually(lambda before=before: world.writer.committed > before, what="the writer commits beside it")
+            connection.execute(_delete(first, 3 * AT_ONCE))  # type: ignore[arg-type]
+            row = connection.execute("SELECT pg_current_xact_id()").fetchone()
+        assert row is not None
+        return str(row[0]), lsn(connection)
+
+
+@contextmanager
 def task_restarted(world: World, chance: random.Random) -> Iterator[None]:
     connect_call(world.settings, "POST", "/restart?includeTasks=true")
     yield
@@ -314,12 +357,20 @@ def set_back_inside_a_transaction(world: World, chance: random.Random) -> Iterat
 
 
 def _large(chance: random.Random, rows: int) -> str:
-    first = chance.randrange(1, 2000) * 1_000_000
+    first = chance.randrange(1, FIRST_BESIDE) * 1_000_000
+    return f"{_insert(first, rows)}; {_delete(first, rows)}"
+
+
+def _insert(first: int, rows: int) -> str:
     return (
         f"INSERT INTO todos SELECT {first} + n, 'l' || 1 + n % 40, 'Large ' || n, n % 2 = 0, n / 8.0, '{{}}'"
-        f" FROM generate_series(1, {rows}) n ON CONFLICT DO NOTHING;"
-        f" DELETE FROM todos WHERE id BETWEEN {first + rows // 10} AND {first + rows}"
+        f" FROM generate_series(1, {rows}) n ON CONFLICT DO NOTHING"
     )
+
+
+def _delete(first: int, rows: int) -> str:
+    """All but a tenth."""
+    return f"DELETE FROM todos WHERE id BETWEEN {first + rows // 10} AND {first + rows}"
 
 
 def transaction_of(rows: int) -> Apply:
@@ -488,6 +539,10 @@ DISRUPTIONS: dict[str, Disruption] = {
     "broker_killed": Disruption(server("kafka", "kill", 0.5), SERVERS),
     "broker_restarted": Disruption(server("kafka", "end", 0.5), SERVERS),
     "connect_killed": Disruption(server("connect", "kill", 0.5), SERVERS, 0.5),
+    "broker_away": Disruption(server("kafka", "kill", ASLEEP), SERVERS, 0.5),
+    "connect_killed_inside_a_transaction": Disruption(
+        connect_killed_inside_a_transaction, SERVERS, 0.5, spares_streams=True
+    ),
     "registry_away": Disruption(server("registry", "stop", 8.0), SERVERS),
     "task_restarted": Disruption(task_restarted, SERVERS, spares_streams=True),
     "set_back_inside_a_transaction": Disruption(set_back_inside_a_transaction, SERVERS | SOURCE, spares_streams=True),

@@ -56,11 +56,18 @@ def _retained(catalog: Catalog) -> list[Deployment]:
     return sorted((d for d in catalog.deployments if d.state == "retained"), key=lambda d: d.switched_at)
 
 
+def _holding(catalog: Catalog) -> list[Deployment]:
+    """Those because of which versions are retained, the newest last."""
+    retained = {v.version for v in catalog.versions if v.state == "retained"}
+    return [d for d in _retained(catalog) if d.versions() & retained]
+
+
 def _crowded_out(catalog: Catalog) -> set[int]:
     """Versions that only deployments have which are not among the newest retained ones."""
+    holding = _holding(catalog)
     older, newest = (
         {number for d in some for number in d.versions()}
-        for some in (_retained(catalog)[:-KEPT_RETAINED], _retained(catalog)[-KEPT_RETAINED:])
+        for some in (holding[:-KEPT_RETAINED], holding[-KEPT_RETAINED:])
     )
     return older - newest
 
@@ -85,12 +92,17 @@ def released(catalog: Catalog, numbers: Collection[int], reason: str = "") -> Ca
 
 
 def _ended(catalog: Catalog, reason: str = "") -> Catalog:
-    """Retained deployments are dropped where none of their versions is retained any more, or newer ones are enough."""
-    retained = {v.version for v in catalog.versions if v.state == "retained"}
+    """Retained deployments are dropped where nothing of them is retained any more, or newer ones are enough.
+
+    One whose versions are all exposed stays too: a rollback to it replays nothing.
+    """
+    exposed = {v.version for v in catalog.versions if v.state == "exposed"}
+    whole = [d for d in _retained(catalog) if d.versions() <= exposed]
+    kept = {d.generation for some in (_holding(catalog), whole) for d in some[-KEPT_RETAINED:]}
     newest = {d.generation for d in _retained(catalog)[-KEPT_RETAINED:]}
     deployments = tuple(
         d
-        if d.state != "retained" or (d.generation in newest and d.versions() & retained)
+        if d.state != "retained" or d.generation in kept
         else _over(d, reason if d.generation in newest else CROWDED_OUT)
         for d in catalog.deployments
     )

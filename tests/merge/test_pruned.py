@@ -63,6 +63,21 @@ def test_a_version_stays_that_one_of_the_newest_has() -> None:
     assert [(v.version, v.state) for v in catalog.versions] == [(1, "exposed"), (2, "retained")]
 
 
+def test_one_that_only_lacks_something_of_the_next_is_retained() -> None:
+    """A rollback to it replays nothing; of those too the newest are enough, and they crowd no version out."""
+    catalog = expired(active(OTHER, active(ONE)), 2000)
+    text = OTHER
+    for n in range(2 * KEPT_RETAINED):
+        text += f"  more{n}:\n    data:\n      - SELECT id FROM more{n}\n"
+        catalog = expired(active(text, catalog), 2000)
+    assert [v.version for v in catalog.versions if v.state == "retained"] == [1]
+    retained = [d.generation for d in catalog.deployments if d.state == "retained"]
+    assert retained == [1, *range(2 + KEPT_RETAINED, 2 + 2 * KEPT_RETAINED)]
+    assert catalog.deployment(2).reason == CROWDED_OUT  # type: ignore[union-attr]
+    after = ask(catalog, "gc").catalog
+    assert [d.generation for d in after.deployments if d.state == "retained"] == retained[1:]
+
+
 def test_what_comes_back_stays_until_it_has() -> None:
     catalog, texts = Catalog(), [f"{ONE}      - SELECT id FROM todos WHERE n = {n}\n" for n in range(9)]
     for text in texts[: KEPT_RETAINED + 1]:

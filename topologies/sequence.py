@@ -36,7 +36,8 @@ from connector.settings import Settings
 from connector.source import markers
 from connector.source.batches import Batch, Batcher
 from connector.source.decode import Decoder
-from connector.source.order import LaneState, Order
+from connector.source.lane import LaneState
+from connector.source.order import Order
 from connector.source.progress import Progress
 from connector.source.records import Partition, Row, Truncate
 from connector.source.tables import Tables

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from connector.errors import SourceRefused
 from connector.settings import Settings
-from connector.source.order import LaneState, OrderState
+from connector.source.lane import LaneState
+from connector.source.order import OrderState
 from connector.source.progress import Progress
 from connector.source.records import Partition
 from connector.source.tables import TableState, topic_table

@@ -16,26 +16,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from connector.errors import Gap, SourceRefused
+from connector.source.lane import Lane, LaneState
 from connector.source.records import Begin, End, Kind, Missing, Partition, Row
 
 RELEASES_IN_A_ROW = 3
 REMEMBERED = 8  # transactions given up
-
-
-@dataclass(frozen=True, slots=True)
-class LaneState:
-    """One CDC partition: the first offset not settled, and the mark (rule S4)."""
-
-    next: int
-    last_commit: int = 0
-    order: int = 0
-    newest: int = 0  # largest commit time of a numbered row, ms
-    deleted: str | None = None  # key of the delete record that was settled last, if nothing came after it
-    first_end: int = 0  # end captured at the very first start; below it rows may be history
-    unreadable: tuple[str, ...] = ()  # keys whose newest record could not be read: their repeats are not dropped
-    transaction: str = ""  # transaction id of the mark
-    lsn: int = 0  # largest LSN of the mark's transaction
-    entry: tuple[str, ...] = ()  # while that transaction is open, which of the rows with that LSN were settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,49 +52,6 @@ class Counters:
     merged: int = 0
 
 
-class _Lane:
-    """One partition's rows that are read and not settled yet."""
-
-    __slots__ = (
-        "bytes", "deleted", "entry", "first_end", "last_commit", "lsn", "newest", "order", "partition", "queue", "read",
-        "transaction", "unreadable",
-    )  # fmt: skip
-
-    def __init__(self, partition: Partition, state: LaneState) -> None:
-        self.partition = partition
-        self.queue: deque[Row] = deque()
-        self.bytes = 0
-        self.read = state.next
-        self.last_commit = state.last_commit
-        self.order = state.order
-        self.newest = state.newest
-        self.deleted = state.deleted
-        self.first_end = state.first_end
-        self.unreadable = dict.fromkeys(state.unreadable)
-        self.transaction = state.transaction
-        self.lsn = state.lsn
-        self.entry = list(state.entry)
-
-    @property
-    def next(self) -> int:
-        return self.queue[0].offset if self.queue else self.read
-
-    def state(self, *, opened: bool) -> LaneState:
-        """`opened`: the mark is of a transaction that is open."""
-        first_end = 0 if self.next >= self.first_end else self.first_end
-        entry = tuple(self.entry) if opened or self.next < self.first_end else ()
-        mark = (tuple(self.unreadable), self.transaction, self.lsn, entry)
-        return LaneState(self.next, self.last_commit, self.order, self.newest, self.deleted, first_end, *mark)
-
-    def has_mark_of(self, row: Row) -> bool:
-        """Whether the mark is of the row's own transaction.
-
-        lastCommitLsn cannot tell: it is null in the first transaction a connector streams, and the LSN of some row
-        there once the connector has gone on inside it.
-        """
-        return row.transaction == self.transaction and row.committed_at <= self.newest
-
-
 class Order:
     """Puts the rows of one source back into commit order."""
 
@@ -131,33 +73,27 @@ class Order:
         self._opened: dict[str, int] = {}  # what had begun at the END of the open transaction
         self._lsn = 0  # of the row of the open transaction that was taken last
         self._merging = False  # the open transaction by LSN
-        self._merged: list[tuple[int, int, Partition, _Lane]] = []  # a heap of the lanes with a row of it
+        self._merged: list[tuple[int, int, Partition, Lane]] = []  # a heap of the lanes with a row of it
         self._there: Mapping[Partition, int] | None = None  # ends of the partitions when Kafka had all of it
         self._truncated = dict(state.truncated)
         self._given_up = deque(state.given_up, REMEMBERED)
-        self._lanes = {partition: _Lane(partition, lane) for partition, lane in state.lanes.items()}
+        self._lanes = {partition: Lane(partition, lane) for partition, lane in state.lanes.items()}
         self._behind = {p for p, lane in self._lanes.items() if lane.next < lane.first_end}
-        self._free: deque[_Lane] = deque()
-        self._numbered: dict[int, _Lane] = {}
-        self._waiting: list[_Lane] = []
-        self._next: _Lane | None = None
+        self._free: deque[Lane] = deque()
+        self._numbered: dict[int, Lane] = {}
+        self._waiting: list[Lane] = []
+        self._next: Lane | None = None
 
     # -- what is read ------------------------------------------------------------------------------------------------
 
     def add_partition(self, partition: Partition, state: LaneState) -> None:
         """A partition that appeared after the start (rules S6, S12)."""
-        self._lanes[partition] = _Lane(partition, state)
+        self._lanes[partition] = Lane(partition, state)
 
     def push(self, row: Row) -> None:
         """A record of a CDC partition, in the order of its offsets."""
         lane = self._lanes[row.partition]
-        if row.offset < lane.read:
-            raise Gap(
-                f"offset {row.offset} came after {lane.read - 1}", where=f"{row.partition[0]} [{row.partition[1]}]"
-            )
-        lane.read = row.offset + 1
-        lane.bytes += row.size
-        lane.queue.append(row)
+        lane.push(row)
         if len(lane.queue) == 1:
             self._place(lane)
 
@@ -204,7 +140,7 @@ class Order:
             row = self._settle(lane)
             if row.kind is Kind.NUMBERED:
                 self.counters.late += 1
-                self._mark(lane, row)
+                lane.mark(row, self.closed)
             self._excused |= row.kind is Kind.UNREADABLE
             if lane.unreadable and row.kind is not Kind.UNREADABLE and row.key is not None:
                 lane.unreadable.pop(row.key, None)
@@ -214,7 +150,7 @@ class Order:
                 heapq.heappop(self._merged)
             else:
                 del self._numbered[row.order]
-            self._mark(lane, row)
+            lane.mark(row, self.closed)
             if lane.unreadable and row.key is not None:
                 lane.unreadable.pop(row.key, None)
             self._last = self._last + 1 if self._merging else row.order
@@ -331,7 +267,7 @@ class Order:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _choose(self) -> _Lane | None:
+    def _choose(self) -> Lane | None:
         while True:
             if self._free:
                 return self._free[0]
@@ -379,31 +315,14 @@ class Order:
         elif self._current is not None:
             self._close(self._current)
 
-    def _settle(self, lane: _Lane) -> Row:
-        row = lane.queue.popleft()
-        lane.bytes -= row.size
-        lane.deleted = row.key if row.op == "d" else None
-        if row.kind is Kind.UNREADABLE and row.key is not None:
-            lane.unreadable[row.key] = None
+    def _settle(self, lane: Lane) -> Row:
+        row = lane.settle()
         self._forget_behind(lane)
         return row
 
-    def _forget_behind(self, lane: _Lane) -> None:
+    def _forget_behind(self, lane: Lane) -> None:
         if self._behind and lane.next >= lane.first_end:
             self._behind.discard(lane.partition)
-
-    def _mark(self, lane: _Lane, row: Row) -> None:
-        here = (row.last_commit or self.closed, row.order)
-        if lane.has_mark_of(row):
-            lane.order = max(lane.order, row.order)
-            if row.lsn > lane.lsn:
-                lane.lsn, lane.entry = row.lsn, [row.identity]
-            elif row.lsn and row.lsn == lane.lsn:
-                lane.entry.append(row.identity)
-        elif here > (lane.last_commit, lane.order):
-            (lane.last_commit, lane.order), lane.transaction = here, row.transaction
-            lane.lsn, lane.entry = row.lsn, [row.identity]
-        lane.newest = max(lane.newest, row.committed_at)
 
     def _open_next(self) -> None:
         while self._current is None and self._ends:
@@ -448,7 +367,7 @@ class Order:
         self._excused = self._excused and not self._gap
         self._numbered.clear()
 
-    def _place(self, lane: _Lane) -> None:
+    def _place(self, lane: Lane) -> None:
         """Find the place of the lane's first row; what is repeated is dropped on the way."""
         while lane.queue:
             row = lane.queue[0]
@@ -473,7 +392,7 @@ class Order:
                 return
             self._settle(lane)
 
-    def _place_numbered(self, lane: _Lane, row: Row) -> None:
+    def _place_numbered(self, lane: Lane, row: Row) -> None:
         current = self._current
         if row.last_commit and row.last_commit < self.closed:
             self._free.append(lane)  # late
@@ -493,7 +412,7 @@ class Order:
         else:
             self._numbered[row.order] = lane
 
-    def _is_counted_anew(self, lane: _Lane, row: Row, current: End) -> bool:
+    def _is_counted_anew(self, lane: Lane, row: Row, current: End) -> bool:
         """Whether the number of a row that is not repeated can be none of those that were given first."""
         if not row.lsn:
             return False
@@ -513,11 +432,11 @@ class Order:
         for lane in lanes:
             self._place(lane)
 
-    def _repeated(self, lane: _Lane, row: Row) -> bool:
+    def _repeated(self, lane: Lane, row: Row) -> bool:
         if row.op == "t" and self._is_truncated(lane, row):
             return True
         if lane.has_mark_of(row):
-            return self._is_marked(lane, row)
+            return lane.is_marked(row, opened=self._is_open(row.transaction))
         if (row.last_commit, row.order) > (lane.last_commit, lane.order):
             return False
         if row.committed_at <= lane.newest:
@@ -526,16 +445,7 @@ class Order:
             return False  # the connector began anew: this transaction is not the one of the mark
         raise _went_back(f"row {row.order} after commit {row.last_commit}", _where(row.partition, row.offset))
 
-    def _is_marked(self, lane: _Lane, row: Row) -> bool:
-        """Whether the row was settled, told by the mark of its own transaction."""
-        if not (row.lsn and lane.lsn):
-            return row.order <= lane.order
-        if row.lsn != lane.lsn:
-            return row.lsn < lane.lsn
-        known = self._is_open(row.transaction) or row.offset < lane.first_end  # else all of the entry was settled
-        return row.identity in lane.entry or not known
-
-    def _is_truncated(self, lane: _Lane, row: Row) -> bool:
+    def _is_truncated(self, lane: Lane, row: Row) -> bool:
         """Whether the row is a truncate that was given: it has no key, so it may come again in another partition."""
         if row.op != "t" or not row.lsn or row.offset < lane.first_end:
             return False
@@ -554,7 +464,7 @@ class Order:
         if end.committed_at > self._closed_at:
             raise _went_back(f"END of transaction {end.transaction}:{end.lsn}", f"transaction topic {end.offset}")
 
-    def _check_history(self, lane: _Lane, row: Row) -> None:
+    def _check_history(self, lane: Lane, row: Row) -> None:
         if row.offset >= lane.first_end or lane.order:
             raise SourceRefused(
                 "a change has no transaction block",

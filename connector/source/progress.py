@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from connector.errors import SourceRefused
-from connector.source.order import Counters, LaneState, OrderState
+from connector.source.lane import LaneState
+from connector.source.order import Counters, OrderState
 from connector.source.tables import TableState
 
 FORMAT = 2

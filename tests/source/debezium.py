@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from connector.source.order import LaneState, Order, OrderState
+from connector.source.lane import LaneState
+from connector.source.order import Order, OrderState
 from connector.source.records import Begin, End, Kind, Partition, Row
 
 TABLE = "public.todos"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from connector.position import Position
 from connector.source.batches import MAX_BYTES, MAX_ROWS, Batcher
-from connector.source.order import Counters, LaneState, OrderState
+from connector.source.lane import LaneState
+from connector.source.order import Counters, OrderState
 from connector.source.progress import Progress, from_record, known_tables, refused_tables, table_completeness, truncates
 from connector.source.records import Change, Truncate
 from connector.source.tables import TableState

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.errors import Gap, SourceRefused
-from connector.source.order import LaneState, Order, OrderState
+from connector.source.lane import LaneState
+from connector.source.order import Order, OrderState
 from connector.source.records import End, Kind
 from tests.source.debezium import START, TOPIC, Change, Connector, Reader, Tear, fresh, row
 

@@ -81,7 +81,7 @@ class Order:
         self._behind = {p for p, lane in self._lanes.items() if lane.next < lane.first_end}
         self._free: deque[Lane] = deque()
         self._numbered: dict[int, Lane] = {}
-        self._waiting: list[Lane] = []
+        self._waiting: list[tuple[int, Partition, Lane]] = []  # a heap by what the first row's transaction follows
         self._next: Lane | None = None
 
     # -- what is read ------------------------------------------------------------------------------------------------
@@ -341,12 +341,13 @@ class Order:
                     lanes = self._lanes.values()
                     self._lsn = max((lane.lsn for lane in lanes if lane.transaction == end.transaction), default=0)
                 self._resume = None
-            waiting, self._waiting = self._waiting, []
             if end.events <= self._last and not self._merging:
-                self._waiting = waiting
                 self._close_one(end)
                 continue
-            for lane in waiting:
+            ready = []
+            while self._waiting and self._waiting[0][0] < end.lsn:
+                ready.append(heapq.heappop(self._waiting)[-1])
+            for lane in ready:
                 self._place(lane)
 
     def _close(self, end: End) -> None:
@@ -397,11 +398,14 @@ class Order:
         if row.last_commit and row.last_commit < self.closed:
             self._free.append(lane)  # late
         elif current is None or row.last_commit >= current.lsn:
-            self._waiting.append(lane)
+            self._wait(lane, row)
         elif row.transaction != current.transaction:
             # without lastCommitLsn (the connector began anew) only time tells whether its END is still to come
             later = row.last_commit == 0 and row.committed_at >= current.committed_at and self.closed > 0
-            (self._waiting if later else self._free).append(lane)  # else late, or history before the first END
+            if later:
+                self._wait(lane, row)
+            else:
+                self._free.append(lane)  # late, or history before the first END
         elif self._merging:
             heapq.heappush(self._merged, (row.lsn, row.order, lane.partition, lane))
         elif self._is_counted_anew(lane, row, current):
@@ -411,6 +415,9 @@ class Order:
             self._free.append(lane)  # late
         else:
             self._numbered[row.order] = lane
+
+    def _wait(self, lane: Lane, row: Row) -> None:
+        heapq.heappush(self._waiting, (row.last_commit, lane.partition, lane))
 
     def _is_counted_anew(self, lane: Lane, row: Row, current: End) -> bool:
         """Whether the number of a row that is not repeated can be none of those that were given first."""

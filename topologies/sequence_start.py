@@ -77,7 +77,7 @@ def resume(settings: Settings, saved: Progress, topics: Mapping[str, CdcTopic]) 
 
 def _again(lane: LaneState) -> LaneState:
     """A topic made again begins at 0; the mark still tells what is repeated."""
-    return replace(lane, next=0, first_end=0, deleted=None)
+    return lane._replace(next=0, first_end=0, deleted=None)
 
 
 def _there(partition: Partition, topics: Mapping[str, CdcTopic]) -> bool:

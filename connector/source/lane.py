@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from connector.errors import Gap
 from connector.source.records import Kind, Partition, Row
 
 
-@dataclass(frozen=True, slots=True)
-class LaneState:
+class LaneState(NamedTuple):
     """The first offset not settled, and the mark: which rows of their transaction the partition has given already."""
 
     next: int
@@ -55,10 +54,12 @@ class Lane:
 
     def state(self, *, opened: bool) -> LaneState:
         """`opened`: the mark is of a transaction that is open."""
-        first_end = 0 if self.next >= self.first_end else self.first_end
-        entry = tuple(self.entry) if opened or self.next < self.first_end else ()
+        following = self.next
+        behind = following < self.first_end
+        entry = tuple(self.entry) if opened or behind else ()
         mark = (tuple(self.unreadable), self.transaction, self.lsn, entry)
-        return LaneState(self.next, self.last_commit, self.order, self.newest, self.deleted, first_end, *mark)
+        first_end = self.first_end if behind else 0
+        return LaneState(following, self.last_commit, self.order, self.newest, self.deleted, first_end, *mark)
 
     def push(self, row: Row) -> None:
         """The row that was read next. Raises Gap where it was before."""

@@ -97,18 +97,7 @@ def _state(progress: Progress) -> dict[str, Any]:
     order = progress.order
     topics: dict[str, dict[str, list[Any]]] = {}
     for (topic, partition), lane in order.lanes.items():
-        topics.setdefault(topic, {})[str(partition)] = [
-            lane.next,
-            lane.last_commit,
-            lane.order,
-            lane.newest,
-            lane.deleted,
-            lane.first_end,
-            lane.unreadable,
-            lane.transaction,
-            lane.lsn,
-            lane.entry,
-        ]
+        topics.setdefault(topic, {})[str(partition)] = list(lane)
     counters = progress.counters
     return {
         "format": FORMAT,
@@ -146,10 +135,8 @@ def _order(state: dict[str, Any]) -> OrderState:
 
 
 def _lane(state: list[Any]) -> LaneState:
-    following, last_commit, order, newest, deleted, first_end, unreadable, transaction, *place = state
-    lsn, entry = place or (0, ())  # a progress of before they were kept
-    mark = (tuple(unreadable), transaction, lsn, tuple(entry))
-    return LaneState(following, last_commit, order, newest, deleted, first_end, *mark)
+    lane = LaneState(*state)  # one of before `lsn` and `entry` were kept is shorter
+    return lane._replace(unreadable=tuple(lane.unreadable), entry=tuple(lane.entry))
 
 
 def _table_state(table: TableState) -> dict[str, Any]:

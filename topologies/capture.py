@@ -4,7 +4,7 @@ Each step looks first, so a deploy that was interrupted between any two goes on 
 
 1. topics, CDC and snapshot: an empty table has none until its first row
 2. the connector's list of tables; Connect restarts it. Not during the initial snapshot, which would begin anew
-3. the publication; Debezium's `filtered` mode adds the table when it restarts
+3. the publication
 4. the sequencer sees the topics, and has the tables read by an incremental snapshot
 
 Only then is the merge asked. A table that is captured and read by no definition does no harm: so nothing is taken back
@@ -35,7 +35,6 @@ from topologies.prepare import snapshot_topics, source_topics
 
 LOOK = 0.2
 RESTART_PATIENCE = 60.0  # seconds until a changed connector runs
-PUBLICATION_PATIENCE = 10.0  # and until Debezium has changed the publication by itself, before we do
 AGAIN = "run the command again: it goes on from there"
 
 Say = Callable[[str], None]
@@ -73,7 +72,7 @@ def capture(settings: Settings, tables: Sequence[str], known: Known, say: Say) -
         crash_point("deploy.after_topics")
         _list(settings, connect, tables, say)
         crash_point("deploy.after_list")
-        _publish(settings, connect, tables, say)
+        _publish(settings, tables, say)
         crash_point("deploy.after_publication")
         _until(lambda: _all_known(tables, known()), RESTART_PATIENCE, "the sequencer has not seen the new topics")
     except Unavailable as error:
@@ -140,18 +139,13 @@ def _runs(connect: Connect) -> bool:
     return connect.running()
 
 
-def _publish(settings: Settings, connect: Connect, tables: Sequence[str], say: Say) -> None:
-    config = _config(settings)
-    name = publication(config)
+def _publish(settings: Settings, tables: Sequence[str], say: Say) -> None:
+    name = publication(_config(settings))
 
     def lacking() -> list[str]:
         there = database.published(settings, name, tables)[1]
         return [table for table in tables if table not in there]
 
-    if config.get("publication.autocreate.mode") == "filtered" and settings.manage_connector:
-        deadline = time.monotonic() + PUBLICATION_PATIENCE
-        while lacking() and time.monotonic() < deadline and not (connect.failure() or ""):
-            time.sleep(LOOK)
     missing = lacking()
     if not missing:
         return

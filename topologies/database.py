@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from connector.deploy.capture import publishing
 from connector.errors import SourceRefused, Unavailable
 from connector.settings import Settings
 from connector.source.markers import prefix
@@ -90,22 +89,27 @@ def table_estimates(settings: Settings, tables: Sequence[str]) -> dict[str, tupl
 
 
 def publish(settings: Settings, publication: str, tables: Sequence[str]) -> None:
-    """Add tables to a publication. Raises SourceRefused where the database says no, Unavailable."""
-    names = [sql.Identifier(*table.split(".", 1)) for table in tables]
-    statement = sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(
-        sql.Identifier(publication), sql.SQL(", ").join(names)
-    )
+    """Have a publication, which is made where there is none, publish these tables too. Raises SourceRefused where the
+    database says no, Unavailable."""
+    missing = sorted(set(tables) - published(settings, publication, tables)[1])
+    if not missing:
+        return
+    there = ask(settings, "SELECT FROM pg_publication WHERE pubname = %s", (publication,))
+    verb, before = ("ALTER", "ADD TABLE") if there else ("CREATE", "FOR TABLE")
+    name = sql.Identifier(publication)
+    names = sql.SQL(", ").join(sql.Identifier(*table.split(".", 1)) for table in missing)
     try:
         with _connected(settings) as connection:
-            connection.execute(statement)
+            connection.execute(sql.SQL(" ").join([sql.SQL(f"{verb} PUBLICATION"), name, sql.SQL(before), names]))
     except psycopg.errors.DuplicateObject:
-        return  # somebody was faster
+        publish(settings, publication, tables)  # somebody was faster with some of it
     except psycopg.OperationalError as error:
         raise _out_of_reach(settings, error) from error
     except psycopg.Error as error:
+        listed = ", ".join(missing)
         raise SourceRefused(
-            f"{', '.join(tables)} cannot be added to the publication {publication}: {str(error).splitlines()[0]}",
-            hint=f"{publishing(publication, tables)}, as its owner; then deploy again",
+            f"{listed} cannot be added to the publication {publication}: {str(error).splitlines()[0]}",
+            hint=f"{verb} PUBLICATION {publication} {before} {listed}, as their owner; then run the command again",
         ) from error
 
 

@@ -98,17 +98,10 @@ class Hanging:
 
     def found(self) -> dict[Partition, Span]:
         """The partitions in which a transaction is open, from where to where on. Raises Unavailable."""
-        deadline = time.monotonic() + kafka.PATIENCE
-        while True:
-            try:
-                # The watermark first: what others write meanwhile moves the stable offset beyond it.
-                ends = self._ends(self._partitions(), IsolationLevel.READ_UNCOMMITTED)
-                stable = self._ends(list(ends), IsolationLevel.READ_COMMITTED)
-                break
-            except KafkaException as error:
-                if error.args[0].code() not in kafka.LEADERLESS or time.monotonic() > deadline:
-                    raise kafka.unavailable(self._settings, error.args[0], "list offsets") from error
-                time.sleep(0.1)
+        try:
+            stable, ends = kafka.once_led(self._stable_and_ends)
+        except KafkaException as error:
+            raise kafka.unavailable(self._settings, error.args[0], "list offsets") from error
         return {p: Span(offset, ends[p]) for p, offset in stable.items() if offset < ends[p]}
 
     def look(self) -> dict[Partition, Span]:
@@ -186,6 +179,11 @@ class Hanging:
             if known.error is not None:
                 raise kafka.unavailable(self._settings, known.error, f"list {topic}")
         return [(topic, number) for topic, known in ours.items() for number in known.partitions]
+
+    def _stable_and_ends(self) -> tuple[dict[Partition, int], dict[Partition, int]]:
+        # The watermark first: what others write meanwhile moves the stable offset beyond it.
+        ends = self._ends(self._partitions(), IsolationLevel.READ_UNCOMMITTED)
+        return self._ends(list(ends), IsolationLevel.READ_COMMITTED), ends
 
     def _ends(self, partitions: Sequence[Partition], isolation: IsolationLevel) -> dict[Partition, int]:
         if not partitions:

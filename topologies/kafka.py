@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -21,6 +22,7 @@ from connector.errors import Gap, Unavailable
 from connector.settings import Settings
 
 Headers = list[tuple[str, str | bytes | None]]
+_T = TypeVar("_T")
 
 TRANSACTION_TIMEOUT_MS = 12_000  # a dead writer blocks all readers that long (design.md section 7)
 # What a topic says that was made a moment ago, or whose broker has just come back.
@@ -187,11 +189,20 @@ def watermarks(reader: Consumer, topic: str, partition: int = 0, *, timeout: flo
 
     A read_committed reader is told the last stable offset, which lies before the first open transaction.
     """
+
+    def ask() -> tuple[int, int]:
+        low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout, cached=False)
+        return low, high
+
+    return once_led(ask, timeout)
+
+
+def once_led(ask: Callable[[], _T], timeout: float = PATIENCE) -> _T:
+    """The answer, asked for again while a partition has no leader: its topic is new, or its broker is just back."""
     deadline = time.monotonic() + timeout
     while True:
         try:
-            low, high = reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout, cached=False)
-            return low, high
+            return ask()
         except KafkaException as error:
             if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
                 raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from connector.deploy import connector as wanted
-from connector.deploy.capture import publication
+from connector.deploy.capture import lists, publication
 from connector.errors import SourceRefused, SynclineError, Unavailable
 from connector.settings import Settings
 from connector.source.tables import TableFacts, has_plain_name, refusal
@@ -194,7 +194,9 @@ def _connector(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
         with database.alone(settings, subject):
             found = connect.config()
             if found is None:
-                connect.configure(wanted.fresh(settings, tables, settings.snapshot_partitions))
+                fresh = wanted.fresh(settings, tables, settings.snapshot_partitions)
+                database.publish(settings, publication(fresh), tables)
+                connect.configure(fresh)
                 seen = [Finding(subject, "changed", f"created, capturing {len(tables)} tables")]
             else:
                 seen = list(_existing(settings, connect, found, tables))
@@ -216,6 +218,7 @@ def _existing(
     for fault in mended.faults:
         yield Finding(subject, "wrong", fault.detail, fault.hint)
     if mended.changes:
+        database.publish(settings, publication(found), [table for table in tables if not lists(found, table)])
         connect.configure({**found, **mended.changes})
         said = ", ".join(f"{name}={value}" for name, value in sorted(mended.changes.items()))
         yield Finding(subject, "changed", f"set {said}")

@@ -242,6 +242,21 @@ def test_a_killed_connect_worker_repeats_nothing(source: Source, stack: Stack) -
     assert len(inserts) == len(set(inserts)) == 400
 
 
+def test_a_table_altered_while_the_connector_was_away(source: Source) -> None:
+    """Its rows of before come as they were then, whatever the table has become (decision 58)."""
+    source.sql("CREATE TABLE items (id int PRIMARY KEY, a int, b int); INSERT INTO items VALUES (1, 0, 5), (2, 0, 5)")
+    ready(source)
+    output = Output(source.settings)
+    with sequencer(source.settings):
+        settled(source, output, "public.items")
+        connect_call(source.settings, "PUT", "/stop")
+        source.sql("UPDATE items SET a = 2967 WHERE id = 1")
+        source.sql("ALTER TABLE items ALTER a TYPE bigint")
+        source.sql("UPDATE items SET a = 2968 WHERE id = 2")
+        connect_call(source.settings, "PUT", "/resume")
+        settled(source, output, "public.items")
+
+
 def test_numbering_survives_an_emptied_log(source: Source) -> None:
     """Rule S2: progress is output; a log trimmed empty keeps its numbers, a lost progress is an error."""
     source.sql(TABLES)

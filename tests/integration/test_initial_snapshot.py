@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from connector.deploy.capture import publication
 from connector.deploy.connector import fresh
 from tests.integration.pipeline import Buckets, Pipeline, at_each_checkpoint, eventually, prepared
 from tests.integration.sequencing import Output, connect_call, sequencer
 from tests.integration.test_pipeline import versions
 from tests.integration.world import CONFIG, expected, furnish
 from tests.worlds import Source
+from topologies.database import publish
 
 pytestmark = pytest.mark.stack
 LISTS, TODOS = 40, 60_000
@@ -24,7 +26,9 @@ LATER = {"snapshot.delay.ms": "3600000"}  # the deploy is asked for before the f
 def pipeline(source: Source, tmp_path: Path) -> Iterator[Pipeline]:
     """A prepared source whose snapshot is still to come, and all workers but the sequencer."""
     furnish(source, LISTS, TODOS)
-    connect_call(source.settings, "PUT", "/config", json=fresh(source.settings, NAMES, partitions=4) | LATER)
+    config = fresh(source.settings, NAMES, partitions=4) | LATER
+    publish(source.settings, publication(config), NAMES)
+    connect_call(source.settings, "PUT", "/config", json=config)
     with prepared(source.settings, tmp_path) as made:
         made.start(only="stream,merge")
         yield made

@@ -212,6 +212,8 @@ def test_captured_by_hand_and_dropped_before_it_is_complete(source: Source, pipe
         config = connect_call(source.settings, "GET", "/config")
         listed = f"{config['table.include.list']},{wanted}"
         connect_call(source.settings, "PUT", "/config", json={**config, "table.include.list": listed})
+        said = next(line for line in deploy.stderr if line.startswith("waiting for you"))
+        source.sql(said.removeprefix("waiting for you: "))
         eventually(lambda: "older than its capture" in reads(pipeline).get("public.notes", ""), what="the capture")
         eventually(lambda: pipeline.status()["pending"], what="the deployment")
         source.sql("DROP TABLE notes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -41,10 +41,13 @@ LEFT JOIN LATERAL (
 WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 """
 
+# Of a partitioned table the view has its partitions only; it has what is published by its schema, too.
 _PUBLISHED = """
 SELECT n.nspname || '.' || c.relname,
-       EXISTS (SELECT FROM pg_publication_tables p
-               WHERE p.pubname = %s AND p.schemaname = n.nspname AND p.tablename = c.relname)
+       EXISTS (SELECT FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid
+               WHERE p.pubname = %s AND (p.puballtables OR r.oid IS NOT NULL))
+       OR EXISTS (SELECT FROM pg_publication_tables p
+                  WHERE p.pubname = %s AND p.schemaname = n.nspname AND p.tablename = c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = ANY (%s)
 """
@@ -69,7 +72,7 @@ def table_facts(settings: Settings) -> dict[str, TableFacts]:
 
 def published(settings: Settings, publication: str, tables: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Which of these tables there are, and which the publication has. Raises Unavailable."""
-    found = ask(settings, _PUBLISHED, (publication, list(tables)))
+    found = ask(settings, _PUBLISHED, (publication, publication, list(tables)))
     return frozenset(name for name, _ in found), frozenset(name for name, there in found if there)
 
 
@@ -92,24 +95,27 @@ def publish(settings: Settings, publication: str, tables: Sequence[str]) -> None
     """Have a publication, which is made where there is none, publish these tables too. Raises SourceRefused where the
     database says no, Unavailable."""
     missing = sorted(set(tables) - published(settings, publication, tables)[1])
-    if not missing:
-        return
-    there = ask(settings, "SELECT FROM pg_publication WHERE pubname = %s", (publication,))
-    verb, before = ("ALTER", "ADD TABLE") if there else ("CREATE", "FOR TABLE")
-    name = sql.Identifier(publication)
-    names = sql.SQL(", ").join(sql.Identifier(*table.split(".", 1)) for table in missing)
+    if missing and not ask(settings, "SELECT FROM pg_publication WHERE pubname = %s", (publication,)):
+        _publish(settings, "CREATE PUBLICATION {} FOR TABLE {}", publication, missing)
+        missing = sorted(set(missing) - published(settings, publication, missing)[1])
+    for table in missing:
+        _publish(settings, "ALTER PUBLICATION {} ADD TABLE {}", publication, [table])
+
+
+def _publish(settings: Settings, statement: LiteralString, publication: str, tables: Sequence[str]) -> None:
+    names = sql.SQL(", ").join(sql.Identifier(*table.split(".", 1)) for table in tables)
     try:
         with _connected(settings) as connection:
-            connection.execute(sql.SQL(" ").join([sql.SQL(f"{verb} PUBLICATION"), name, sql.SQL(before), names]))
+            connection.execute(sql.SQL(statement).format(sql.Identifier(publication), names))
     except psycopg.errors.DuplicateObject:
-        publish(settings, publication, tables)  # somebody was faster with some of it
+        return  # somebody was faster
     except psycopg.OperationalError as error:
         raise _out_of_reach(settings, error) from error
     except psycopg.Error as error:
-        listed = ", ".join(missing)
+        listed = ", ".join(tables)
         raise SourceRefused(
             f"{listed} cannot be added to the publication {publication}: {str(error).splitlines()[0]}",
-            hint=f"{verb} PUBLICATION {publication} {before} {listed}, as their owner; then run the command again",
+            hint=f"{statement.format(publication, listed)}, as their owner; then run the command again",
         ) from error
 
 

@@ -1,11 +1,13 @@
-"""What the source database says of its tables' sizes."""
+"""What the source database says of its tables, and what it publishes."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.worlds import Source
-from topologies.database import table_estimates
+from topologies.database import publish, published, table_estimates
 
 pytestmark = pytest.mark.stack
 ROWS = 3000
@@ -29,3 +31,31 @@ def test_a_tables_size_is_what_the_database_last_counted(source: Source) -> None
     assert (counted[0], uncounted[0], empty[0], parted[0]) == (ROWS, None, 0, ROWS)
     assert counted[1] == pytest.approx(parted[1], rel=0.5) and counted[1] == pytest.approx(uncounted[1], rel=0.2)
     assert missing == (0, 0)
+
+
+def test_a_publication_is_made_and_told_of_what_it_lacks(source: Source) -> None:
+    """Asked again, it changes nothing; one of all tables lacks none."""
+    source.sql("""
+        CREATE TABLE plain (id int);
+        CREATE TABLE "Odd name" (id int);
+        CREATE TABLE parted (id int) PARTITION BY RANGE (id);
+        CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (1000);
+        CREATE TABLE late (id int);
+        CREATE PUBLICATION everything FOR ALL TABLES
+    """)
+    names = ["public.plain", "public.Odd name", "public.parted", "public.low"]
+    for tables in (names, names, [*names, "public.late"], names):
+        publish(source.settings, "ours", tables)
+        assert published(source.settings, "ours", tables) == (frozenset(tables), frozenset(tables))
+    listed = source.sql("SELECT count(*) FROM pg_publication_rel")
+    publish(source.settings, "everything", names)
+    assert source.sql("SELECT count(*) FROM pg_publication_rel") == listed == [(5,)]
+
+
+def test_two_that_publish_at_once_are_both_done(source: Source) -> None:
+    names = [f"t{n}" for n in range(20)]
+    source.sql("".join(f"CREATE TABLE {name} (id int);" for name in names))
+    tables = [f"public.{name}" for name in names]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: publish(source.settings, "ours", tables[n:]), (0, 5, 10, 15)))
+    assert published(source.settings, "ours", tables)[1] == frozenset(tables)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.errors import Gap, SourceRefused
-from connector.source.lane import LaneState
+from connector.source.lane import Lane, LaneState
 from connector.source.order import Order, OrderState
 from connector.source.records import End, Kind
 from tests.source.debezium import START, TOPIC, Change, Connector, Reader, Tear, fresh, row
@@ -577,3 +577,21 @@ def test_whatever_happens_each_row_comes_once_and_in_commit_order(actions: list[
     assert reader.entries() == connector.entries()
     assert reader.order.at_boundary
     assert reader.restart().order.at_boundary
+
+
+def test_what_a_transaction_costs_does_not_grow_with_the_partitions_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows are read before the first END: a lane is placed when it is read, when its row is next, and after it."""
+    many = 200
+    connector = Connector(many)
+    for number in range(2 * many):
+        connector.commit([Change(number % many)])
+    reader = Reader(connector)
+    placed: list[Lane] = []
+    place = Order._place
+    monkeypatch.setattr(Order, "_place", lambda order, lane: (placed.append(lane), place(order, lane)))
+    for number in range(many):
+        reader.read(number, 2)
+    reader.read_ends(2 * many)
+    reader.give()
+    assert reader.numbers() == connector.expected()
+    assert len(placed) <= 3 * len(reader.given)

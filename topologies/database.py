@@ -41,13 +41,11 @@ LEFT JOIN LATERAL (
 WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 """
 
-# Of a partitioned table the view has its partitions only; it has what is published by its schema, too.
+# Of a partitioned table the view has its partitions, unless they are published under its name.
 _PUBLISHED = """
 SELECT n.nspname || '.' || c.relname,
-       EXISTS (SELECT FROM pg_publication p LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid
-               WHERE p.pubname = %s AND (p.puballtables OR r.oid IS NOT NULL))
-       OR EXISTS (SELECT FROM pg_publication_tables p
-                  WHERE p.pubname = %s AND p.schemaname = n.nspname AND p.tablename = c.relname)
+       EXISTS (SELECT FROM pg_publication_tables p
+               WHERE p.pubname = %s AND p.schemaname = n.nspname AND p.tablename = c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = ANY (%s)
 """
@@ -72,7 +70,7 @@ def table_facts(settings: Settings) -> dict[str, TableFacts]:
 
 def published(settings: Settings, publication: str, tables: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Which of these tables there are, and which the publication has. Raises Unavailable."""
-    found = ask(settings, _PUBLISHED, (publication, publication, list(tables)))
+    found = ask(settings, _PUBLISHED, (publication, list(tables)))
     return frozenset(name for name, _ in found), frozenset(name for name, there in found if there)
 
 
@@ -94,28 +92,35 @@ def table_estimates(settings: Settings, tables: Sequence[str]) -> dict[str, tupl
 def publish(settings: Settings, publication: str, tables: Sequence[str]) -> None:
     """Have a publication, which is made where there is none, publish these tables too. Raises SourceRefused where the
     database says no, Unavailable."""
-    missing = sorted(set(tables) - published(settings, publication, tables)[1])
-    if missing and not ask(settings, "SELECT FROM pg_publication WHERE pubname = %s", (publication,)):
-        _publish(settings, "CREATE PUBLICATION {} FOR TABLE {}", publication, missing)
-        missing = sorted(set(missing) - published(settings, publication, missing)[1])
-    for table in missing:
-        _publish(settings, "ALTER PUBLICATION {} ADD TABLE {}", publication, [table])
+    if tables and not is_publication(settings, publication):
+        rights = "as their owner, who may CREATE in the database"
+        _publish(settings, "CREATE PUBLICATION {} FOR TABLE {}", publication, tables, rights)
+    for table in sorted(set(tables) - published(settings, publication, tables)[1]):
+        rights = "as the publication's owner, who must own the table too"
+        _publish(settings, "ALTER PUBLICATION {} ADD TABLE {}", publication, [table], rights)
 
 
-def _publish(settings: Settings, statement: LiteralString, publication: str, tables: Sequence[str]) -> None:
+def is_publication(settings: Settings, name: str) -> bool:
+    """Whether there is one of that name. Raises Unavailable."""
+    return bool(ask(settings, "SELECT FROM pg_publication WHERE pubname = %s", (name,)))
+
+
+def _publish(
+    settings: Settings, statement: LiteralString, publication: str, tables: Sequence[str], rights: str
+) -> None:
     names = sql.SQL(", ").join(sql.Identifier(*table.split(".", 1)) for table in tables)
     try:
         with _connected(settings) as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(publication), names))
-    except psycopg.errors.DuplicateObject:
-        return  # somebody was faster
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+        return  # somebody was faster, a moment before or at the same time
     except psycopg.OperationalError as error:
         raise _out_of_reach(settings, error) from error
     except psycopg.Error as error:
         listed = ", ".join(tables)
         raise SourceRefused(
             f"{listed} cannot be added to the publication {publication}: {str(error).splitlines()[0]}",
-            hint=f"{statement.format(publication, listed)}, as their owner; then run the command again",
+            hint=f"{statement.format(publication, listed)}, {rights}; then run the command again",
         ) from error
 
 

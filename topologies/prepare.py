@@ -23,7 +23,6 @@ from topologies.topics import HEADROOM, Topics, compacted, markers, nodes, reque
 
 CONNECTOR_READY = 60.0
 FAILED_FOR = 3.0  # seconds; one that starts again is still told as failed for a moment
-PUBLICATION_PATIENCE = 10.0
 DEFAULT_SCHEMA = "public"
 
 Outcome = Literal["ok", "changed", "wrong"]
@@ -202,8 +201,8 @@ def _connector(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
                 seen = list(_existing(settings, connect, found, tables))
         seen.append(running(connect, subject))
         yield from seen
-        if found is not None and all(finding.outcome == "ok" for finding in seen):
-            yield from _publication(settings, publication(found), tables)
+        if found is not None and all(finding.outcome != "wrong" for finding in seen):
+            yield from _unpublished(settings, publication(found), tables)
     except (SourceRefused, Unavailable) as error:
         yield Finding(subject, "wrong", error.message, error.hint or "see Connect's log")
     finally:
@@ -217,8 +216,9 @@ def _existing(
     mended = wanted.mended(settings, found, tables)
     for fault in mended.faults:
         yield Finding(subject, "wrong", fault.detail, fault.hint)
+    if not mended.faults:
+        yield from _publish(settings, connect, found, tables)
     if mended.changes:
-        database.publish(settings, publication(found), [table for table in tables if not lists(found, table)])
         connect.configure({**found, **mended.changes})
         said = ", ".join(f"{name}={value}" for name, value in sorted(mended.changes.items()))
         yield Finding(subject, "changed", f"set {said}")
@@ -226,14 +226,22 @@ def _existing(
         yield Finding(subject, "ok", "its settings are as they should be")
 
 
-def _publication(settings: Settings, name: str, tables: Sequence[str]) -> Iterator[Finding]:
+def _publish(
+    settings: Settings, connect: Connect, found: Mapping[str, str], tables: Sequence[str]
+) -> Iterator[Finding]:
+    """What the connector is about to list; where it has no publication, all, and it starts again if it failed so."""
+    name = publication(found)
+    if database.is_publication(settings, name):
+        database.publish(settings, name, [table for table in tables if not lists(found, table)])
+        return
+    database.publish(settings, name, tables)
+    connect.restart_failed()
+    yield Finding(f"publication {name}", "changed", f"made, of {len(tables)} tables")
+
+
+def _unpublished(settings: Settings, name: str, tables: Sequence[str]) -> Iterator[Finding]:
     """Captured tables that Postgres does not publish: a table dropped and made anew leaves the publication unseen."""
-    deadline = time.monotonic() + PUBLICATION_PATIENCE  # Debezium makes it a moment after its start
-    while missing := set(tables) - database.published(settings, name, tables)[1]:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.2)
-    for table in sorted(missing):
+    for table in sorted(set(tables) - database.published(settings, name, tables)[1]):
         hint = f"ALTER PUBLICATION {name} ADD TABLE {table}; rows that changed meanwhile come with a new snapshot only"
         yield Finding(f"table {table}", "wrong", f"is not in the publication {name}", hint)
 

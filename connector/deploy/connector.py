@@ -68,7 +68,7 @@ def requirements(settings: Settings) -> tuple[Requirement, ...]:
         _exactly("provide.transaction.metadata", "true", "transactions are put together from it"),
         _exactly("tombstones.on.delete", "true", "deletes survive compaction", by_default=True),
         _exactly("skipped.operations", "none", "a skipped truncate would leave rows behind"),
-        Requirement("publication.autocreate.mode", "disabled", ASKS_FOR_TABLES, lambda found: found != "filtered"),
+        Requirement("publication.autocreate.mode", "disabled", ASKS_FOR_TABLES, _asks_for_none),
         _exactly("event.processing.failure.handling.mode", "fail", "a skipped event would be lost", by_default=True),
         _exactly("read.only", "true", "re-reads then need no signal table, so nothing is written to the source"),
         _lists("signal.enabled.channels", "kafka", "re-reads are asked for through a topic"),
@@ -82,6 +82,10 @@ def requirements(settings: Settings) -> tuple[Requirement, ...]:
 
 def _is_avro(found: str | None) -> bool:
     return found is None or "Avro" in found
+
+
+def _asks_for_none(found: str | None) -> bool:
+    return (found or "").strip().lower() != "filtered"
 
 
 def _is_positive(found: str | None) -> bool:

@@ -10,7 +10,6 @@ import os
 import pwd
 import signal
 import subprocess
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -38,7 +37,7 @@ class Record:
 def start(part: Part) -> Record:
     """Start the part in a session of its own, its output appended to its log. Returns once it is recorded.
 
-    One that has ended meanwhile is recorded like one that ends a moment later: `running` tells.
+    One that has ended meanwhile is recorded too, as started at no time: `running` tells.
     """
     _rotate(part)
     user = {} if part.user is None else {"user": part.user, "group": pwd.getpwnam(part.user).pw_gid}
@@ -59,7 +58,7 @@ def start(part: Part) -> Record:
     try:
         record = Record(pid, psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
-        record = Record(pid, time.time())
+        record = Record(pid, 0.0)
     _write(part, record)
     return record
 

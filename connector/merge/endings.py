@@ -98,8 +98,9 @@ def _ended(catalog: Catalog, reason: str = "") -> Catalog:
     """
     exposed = {v.version for v in catalog.versions if v.state == "exposed"}
     whole = [d for d in _retained(catalog) if d.versions() <= exposed]
+    others = [d for d in _retained(catalog) if d not in whole]
     kept = {d.generation for some in (_holding(catalog), whole) for d in some[-KEPT_RETAINED:]}
-    newest = {d.generation for d in _retained(catalog)[-KEPT_RETAINED:]}
+    newest = {d.generation for some in (others, whole) for d in some[-KEPT_RETAINED:]}
     deployments = tuple(
         d
         if d.state != "retained" or d.generation in kept

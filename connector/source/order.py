@@ -81,7 +81,9 @@ class Order:
         self._behind = {p for p, lane in self._lanes.items() if lane.next < lane.first_end}
         self._free: deque[Lane] = deque()
         self._numbered: dict[int, Lane] = {}
-        self._waiting: list[tuple[int, Partition, Lane]] = []  # a heap by what the first row's transaction follows
+        self._waiting: list[
+            tuple[int, int, Partition, Lane]
+        ] = []  # a heap by what the first row follows, and its number
         self._next: Lane | None = None
 
     # -- what is read ------------------------------------------------------------------------------------------------
@@ -417,7 +419,7 @@ class Order:
             self._numbered[row.order] = lane
 
     def _wait(self, lane: Lane, row: Row) -> None:
-        heapq.heappush(self._waiting, (row.last_commit, lane.partition, lane))
+        heapq.heappush(self._waiting, (row.last_commit, row.order, lane.partition, lane))
 
     def _is_counted_anew(self, lane: Lane, row: Row, current: End) -> bool:
         """Whether the number of a row that is not repeated can be none of those that were given first."""

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from connector.deploy.connector import slot_name
-from tests.integration.sequencing import ready
+from connector.deploy.connector import fresh, slot_name
+from tests.integration.sequencing import connect_call, ready, until
 from tests.worlds import Source
 from topologies.prepare import prepare
 
@@ -37,6 +37,16 @@ def test_the_publication_has_what_the_connector_lists(source: Source) -> None:
     source.sql("CREATE TABLE others (id int PRIMARY KEY)")
     ready(source)
     assert published(source) == [("notes",), ("others",)]
+
+
+def test_a_connector_without_its_publication_gets_it(source: Source) -> None:
+    """Made by hand; it has failed, and starts again."""
+    source.sql("CREATE TABLE notes (id int PRIMARY KEY)")
+    connect_call(source.settings, "PUT", "/config", json=fresh(source.settings, ["public.notes"], 4))
+    until(lambda: connect_call(source.settings, "GET", "/status")["tasks"], "the task")
+    until(lambda: connect_call(source.settings, "GET", "/status")["tasks"][0]["state"] == "FAILED", "its failure")
+    ready(source)
+    assert published(source) == [("notes",)]
 
 
 def published(source: Source) -> list[tuple[str]]:

@@ -76,6 +76,7 @@ def test_one_that_only_lacks_something_of_the_next_is_retained() -> None:
     assert catalog.deployment(2).reason == CROWDED_OUT  # type: ignore[union-attr]
     after = ask(catalog, "gc").catalog
     assert [d.generation for d in after.deployments if d.state == "retained"] == retained[1:]
+    assert after.deployment(1).reason == "collected on request"  # type: ignore[union-attr]
 
 
 def test_what_comes_back_stays_until_it_has() -> None:

@@ -21,7 +21,7 @@ def first_deploy(world: World, chance: random.Random) -> None:
 
 def identical(world: World, chance: random.Random) -> None:
     """Comments and case are no change: nothing happens."""
-    before, definitions = world.logs.catalog().active, world.versions()
+    before, definitions = world.catalog().active, world.versions()
     file = world.folder / "same.yaml"
     file.write_text(text(world.now, world.edition).replace("SELECT", "select") + "# a comment\n")
     world.ask("deploy", str(file), enough=lambda catalog: False)
@@ -93,9 +93,7 @@ def cancel(world: World, chance: random.Random) -> None:
 def rollback(world: World, chance: random.Random) -> None:
     """To what was active before, whatever came between."""
     world.deploy(_changed(world.now, chance))
-    earlier = [
-        d for d in world.logs.catalog().deployments if d.kind == "deploy" and d.switched_at and d.state != "active"
-    ]
+    earlier = [d for d in world.catalog().deployments if d.kind == "deploy" and d.switched_at and d.state != "active"]
     wanted = max(earlier, key=lambda d: (d.switched_at, d.generation)).config
     world.ask(
         "rollback", "--no-wait", enough=lambda catalog: catalog.active is not None and catalog.active.config == wanted

@@ -218,11 +218,14 @@ class World:
         """Its number, exposed or not."""
         return max((commit["number"] for commit in self.logs.commits()), default=-1)
 
+    def catalog(self) -> Catalog:
+        """The one in force, once the broker is there."""
+        return eventually(lambda: answered(self.logs.catalog), within=self.patience, what="the catalog")
+
     def _active(self) -> Deployment:
-        """Asked by scripts too, while a broker is away."""
-        catalog = eventually(lambda: answered(self.logs.catalog), within=self.patience, what="the catalog")
-        assert catalog.active is not None
-        return catalog.active
+        active = self.catalog().active
+        assert active is not None
+        return active
 
     def rows_are_those_of_the_source(self) -> None:
         """Law 9, while the writer is quiet."""

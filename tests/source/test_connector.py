@@ -56,7 +56,8 @@ def test_a_connector_does_not_ask_for_its_tables() -> None:
     """Debezium's `filtered` does, in the session that decodes (decision 58); its other modes do not."""
     config = fresh(SETTINGS, TABLES, 4)
     name = "publication.autocreate.mode"
-    assert mended(SETTINGS, config | {name: "filtered"}, TABLES).changes == {name: "disabled"}
+    for asking in ("filtered", "FILTERED", " Filtered "):
+        assert mended(SETTINGS, config | {name: asking}, TABLES).changes == {name: "disabled"}
     by_default = {key: value for key, value in config.items() if key != name}
     for fine in (config, by_default, config | {name: "all_tables"}):
         assert mended(SETTINGS, fine, TABLES).changes == {}

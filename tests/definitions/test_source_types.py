@@ -19,6 +19,7 @@ from connector.deploy import connector
 from connector.source import avro
 from connector.source.types import CONNECTOR_SETTINGS, plain_schema, row_reader
 from tests.worlds import Source
+from topologies.database import publish
 
 MODES = (
     Options(),
@@ -397,6 +398,7 @@ def through_debezium(source: Source, cases: Cases, settings: Mapping[str, str]) 
     count = max(map(len, cases.values()))
     insert(source, cases, 0)
     wanted = connector.fresh(source.settings, ["public.kinds"], 1) | CONNECTOR_SETTINGS | dict(settings)
+    publish(source.settings, wanted["publication.name"], ["public.kinds"])
     with httpx.Client(trust_env=False, timeout=20) as client:
         url = f"{source.settings.connect}/connectors/{source.settings.connector}/config"
         client.put(url, json=wanted).raise_for_status()

@@ -81,9 +81,7 @@ class Order:
         self._behind = {p for p, lane in self._lanes.items() if lane.next < lane.first_end}
         self._free: deque[Lane] = deque()
         self._numbered: dict[int, Lane] = {}
-        self._waiting: list[
-            tuple[int, int, Partition, Lane]
-        ] = []  # a heap by what the first row follows, and its number
+        self._waiting: list[tuple[int, int, Partition, Lane]] = []  # a heap by the first row's last_commit and number
         self._next: Lane | None = None
 
     # -- what is read ------------------------------------------------------------------------------------------------

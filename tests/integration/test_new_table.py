@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ ANALYZE notes
 WANTED = CONFIG + "  notes:\n    data:\n      - SELECT id, body, n FROM notes\n"
 STEPS = ("deploy.after_topics", "deploy.after_list", "deploy.after_publication")
 IN_FLIGHT = 900_000
+
+Deploying = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -78,16 +81,26 @@ class NotesWriter(threading.Thread):
                 connection.execute("UPDATE notes SET n = n + 1 WHERE id %% 400 = %s", (row % 400,))
 
 
-def deploying(pipeline: Pipeline, **environment: str) -> subprocess.Popen[str]:
-    """`syncline deploy` of the config with the notes, in the background."""
-    command = ["-m", "connector", "--settings", str(pipeline.settings.path), "deploy", str(_file(pipeline))]
-    return subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
+@pytest.fixture
+def deploying(pipeline: Pipeline) -> Iterator[Deploying]:
+    """`syncline deploy` of the config with the notes, in the background; one that still waits in the end is killed."""
+    with ExitStack() as started:
+
+        def start(**environment: str) -> subprocess.Popen[str]:
+            command = ["-m", "connector", "--settings", str(pipeline.settings.path), "deploy", str(_file(pipeline))]
+            deploy = started.enter_context(
+                subprocess.Popen(
+                    [sys.executable, *command],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, **environment},
+                )
+            )
+            started.callback(deploy.kill)
+            return deploy
+
+        yield start
 
 
 def reads(pipeline: Pipeline) -> dict[str, str]:
@@ -106,7 +119,7 @@ def test_where_nobody_writes_a_new_table_is_read_all_the_same(source: Source, pi
     eventually(lambda: pipeline.buckets()[("notes", "[]")] == notes_of(source), what="the notes as in the database")
 
 
-def test_rows_in_flight_while_the_table_is_captured(source: Source, pipeline: Pipeline) -> None:
+def test_rows_in_flight_while_the_table_is_captured(source: Source, pipeline: Pipeline, deploying: Deploying) -> None:
     """A writer, a transaction that began before the capture and ends after it, and a command killed at every step."""
     source.sql(NOTES)
     written = {part: len(pipeline.ops(version)) for part, version in versions(pipeline).items()}
@@ -118,10 +131,10 @@ def test_rows_in_flight_while_the_table_is_captured(source: Source, pipeline: Pi
         assert f"captures public.notes, which is new, and reads it (about {ROWS:,} rows, " in planned.stdout
         assert planned.returncode == 2
         for step in STEPS:
-            killed = deploying(pipeline, SYNCLINE_CRASH_POINT=step)
+            killed = deploying(SYNCLINE_CRASH_POINT=step)
             _, said = killed.communicate(timeout=120)
             assert killed.returncode == -signal.SIGKILL, said
-        deploy = deploying(pipeline)
+        deploy = deploying()
         eventually(
             lambda: "older than its capture" in reads(pipeline).get("public.notes", ""), what="the open transaction"
         )
@@ -162,13 +175,15 @@ def pause(pipeline: Pipeline) -> None:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("victim", ["connect", "task", "silence", "sequence", "merge", "stream"])
-def test_disturbed_in_the_middle_of_the_read(source: Source, stack: Any, pipeline: Pipeline, victim: str) -> None:
+def test_disturbed_in_the_middle_of_the_read(
+    source: Source, stack: Any, pipeline: Pipeline, deploying: Deploying, victim: str
+) -> None:
     """Whoever is killed while the connector reads the table: in the end it is whole, and exposed whole."""
     source.sql(NOTES)
     source.sql("INSERT INTO notes SELECT g, 'note ' || g, 0 FROM generate_series(10000001, 10030000) g; ANALYZE notes")
     writer = NotesWriter(source)
     writer.start()
-    deploy = deploying(pipeline)
+    deploy = deploying()
     try:
         assert eventually(lambda: arrived(pipeline) > ROWS / 2 and arrived(pipeline)) < ROWS * 2, "not in the middle"
         if victim == "connect":
@@ -182,7 +197,6 @@ def test_disturbed_in_the_middle_of_the_read(source: Source, stack: Any, pipelin
         stack.heal()
         _, said = deploy.communicate(timeout=300)
     finally:
-        deploy.kill()
         writer.finish()
     assert deploy.returncode == 0, said
     wanted = notes_of(source)
@@ -198,14 +212,16 @@ def _file(pipeline: Pipeline) -> Path:
     return file
 
 
-def test_captured_by_hand_and_dropped_before_it_is_complete(source: Source, pipeline: Pipeline) -> None:
+def test_captured_by_hand_and_dropped_before_it_is_complete(
+    source: Source, pipeline: Pipeline, deploying: Deploying
+) -> None:
     """`manage_connector: false`; a table that is gone is named, and the deploy can be given up."""
     with source.settings.path.open("a") as file:
         file.write("manage_connector: false\n")
     source.sql("CREATE TABLE notes (id bigint PRIMARY KEY, body varchar(40), n int NOT NULL)")
     with source.connect() as older:
         older.execute("SELECT pg_current_xact_id()")  # keeps the table from being read
-        deploy = deploying(pipeline)
+        deploy = deploying()
         assert deploy.stderr is not None
         said = next(line for line in deploy.stderr if line.startswith("waiting for you"))
         wanted = said.rpartition(" ")[2].strip()

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from connector import kafka_security
 from connector.errors import BadConfig
 
 FILE_NAME = "syncline.yaml"
@@ -49,6 +50,7 @@ class Settings:
     jwks: Mapping[str, Any] = field(default_factory=dict, repr=False)  # keys that sign them; may be secret
     jwks_uri: str = ""  # where such keys are published
     development_tokens: bool = False  # `syncline token` signs them too
+    kafka_security: Mapping[str, str] = field(default_factory=dict, repr=False)  # librdkafka's names; has a password
 
     @property
     def endpoint(self) -> str:
@@ -97,6 +99,8 @@ def _from_map(file: Path, content: dict[str, Any]) -> Settings:
     values |= {name: str(file.parent / values[name]) for name in ("tls_certificate", "tls_key") if name in values}
     if len(values.keys() & {"tls_certificate", "tls_key"}) == 1:
         raise BadConfig("only one of tls_certificate and tls_key is set", where=str(file), hint="TLS needs both")
+    if "kafka_security" in values:
+        values["kafka_security"] = kafka_security.checked(file, values["kafka_security"])
     return Settings(path=file, **values)
 
 
@@ -110,7 +114,7 @@ def _is_key_set(value: dict[str, Any]) -> bool:
 
 
 _LISTS = ("audience",)  # a single text will do
-_SECRET = ("jwks",)  # never shown in an error
+_SECRET = ("jwks", "kafka_security")  # never shown in an error
 
 # What a value must be, in words, and whether it is.
 _TEXT = ("text", lambda value: isinstance(value, str) and value != "")
@@ -134,6 +138,10 @@ _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "jwks": ("a map `keys:` to a list of JSON Web Keys", lambda v: isinstance(v, dict) and _is_key_set(v)),
     "jwks_uri": ("an http or https URL", lambda v: isinstance(v, str) and v.startswith(("https://", "http://"))),
     "development_tokens": ("true or false", lambda v: isinstance(v, bool)),
+    "kafka_security": (
+        "a map of librdkafka's names to texts",
+        lambda v: isinstance(v, dict) and all(isinstance(one, str) and one for pair in v.items() for one in pair),
+    ),
 }
 
 

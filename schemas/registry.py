@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from connector.errors import SourceRefused, Unavailable
+from connector.login import parted
 
 FOLDER = Path(__file__).parent
 NAMES = tuple(sorted(file.stem.removeprefix("syncline.") for file in FOLDER.glob("syncline.*.avsc")))
@@ -25,10 +26,13 @@ def compact(schema: Any) -> str:
 
 
 class Registry:
-    """Asks the registry; raises Unavailable where it is out of reach, SourceRefused where it says no."""
+    """Asks the registry; raises Unavailable where it is out of reach, SourceRefused where it says no.
+
+    A login in its URL is not in `url`, which is what errors show.
+    """
 
     def __init__(self, url: str, *, timeout: float = 5.0) -> None:
-        self.url = url.rstrip("/")
+        self.url, self._login = parted(url)
         self._timeout = timeout
 
     def register(self, subject: str, schema: str) -> int:
@@ -45,7 +49,7 @@ class Registry:
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:  # asked so seldom that a connection of its own costs less than one to close
-            answer = httpx.request(method, self.url + path, json=body, timeout=self._timeout)
+            answer = httpx.request(method, self.url + path, json=body, auth=self._login, timeout=self._timeout)
         except httpx.HTTPError as error:
             raise Unavailable(f"schema registry out of reach: {error!r}", where=self.url) from error
         if answer.status_code >= 500:

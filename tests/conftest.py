@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from connector.errors import SynclineError
 from connector.local.stack import Stack
-from tests import containers, stacks, worlds
+from tests import containers, evidence, stacks, worlds
 
 # A property is no clock: beside two stacks on two cores any example can take long.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,3 +42,13 @@ def source(stack: Stack, janitor: worlds.Janitor, tmp_path: Path) -> Iterator[wo
     world = worlds.create(stack.heal(), tmp_path)
     yield world
     janitor.drop(world, stack.heal())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure on real servers comes with what they said: nothing of it is there when somebody reads the failure."""
+    report = yield
+    fixtures = getattr(item, "funcargs", {})
+    if report.when == "call" and report.failed and "source" in fixtures:
+        report.sections.append(("servers", evidence.of(fixtures["source"], fixtures["stack"])))
+    return report

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from connector.local.stack import Stack
 from tests import containers
+from tests.secured import SecuredStack
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,15 +22,22 @@ def running() -> Iterator[Stack | containers.ContainerStack]:
     if containers.engine_answers():
         with containers.running(ROOT) as contained:
             yield contained
-        return
+    else:
+        with local() as started:
+            yield started
+
+
+@contextmanager
+def local() -> Iterator[SecuredStack]:
+    """The local stack while the block runs. Raises SynclineError where it does not come up."""
     folder = tempfile.mkdtemp(prefix="syncline-test-")
     reaper = subprocess.Popen(
         [sys.executable, "-m", "tests.reaper", folder], stdin=subprocess.PIPE, cwd=ROOT, start_new_session=True
     )
     try:
-        local = Stack(folder)
-        local.up()
-        yield local
+        started = SecuredStack(folder)
+        started.up()
+        yield started
     finally:
         assert reaper.stdin is not None
         reaper.stdin.close()

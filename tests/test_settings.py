@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from connector.errors import BadConfig
+from connector.kafka_security import java
 from connector.settings import FILE_NAME, load
 
 GOOD = "kafka: a:1\nregistry: http://a\nconnect: http://b\npostgres: postgresql://c\n"
@@ -78,3 +80,64 @@ def test_keys_are_never_shown(tmp_path: Path) -> None:
     with pytest.raises(BadConfig) as raised:
         load(write(tmp_path, GOOD + "jwks: {kty: oct, k: hidden}\n"))
     assert "hidden" not in raised.value.report()
+
+
+LOGIN = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "hidden"}
+OWN_CERTIFICATE = {"ssl.certificate.location": "c.pem", "ssl.key.location": "k.pem"}
+
+
+def secured(security: object) -> str:
+    return GOOD + f"kafka_security: {json.dumps(security)}\n"
+
+
+def test_files_of_kafkas_security_start_at_the_settings_file(tmp_path: Path) -> None:
+    for name in ("ca.pem", "c.pem", "k.pem"):
+        (tmp_path / name).touch()
+    settings = load(write(tmp_path, secured({**LOGIN, **OWN_CERTIFICATE, "ssl.ca.location": "ca.pem"})))
+    assert settings.kafka_security["ssl.ca.location"] == str(tmp_path / "ca.pem")
+    assert settings.kafka_security["ssl.key.location"] == str(tmp_path / "k.pem")
+    assert settings.kafka_security["sasl.password"] == "hidden"
+    assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("security", "named"),
+    [
+        ([], "map of librdkafka's names"),
+        ({}, "security.protocol"),
+        ({"security.protocol": 7}, "map of librdkafka's names"),
+        ({"security.protocol": "PLAINTEXT"}, "security.protocol"),
+        (LOGIN | {"sasl.mechanism": "GSSAPI"}, "sasl.mechanism"),
+        ({k: v for k, v in LOGIN.items() if k != "sasl.username"}, "sasl.username is missing"),
+        (LOGIN | {"security.protocol": "SSL"}, '"sasl.mechanism" is unknown with SSL'),
+        (LOGIN | {"security.protocol": "SASL_PLAINTEXT", "ssl.ca.location": "ca.pem"}, "ssl.ca.location"),
+        (LOGIN | {"group.id": "mine"}, '"group.id" is unknown'),
+        (LOGIN | {"ssl.ca.location": "nowhere.pem"}, "ssl.ca.location: there is no file .*nowhere.pem"),
+        (LOGIN | {"ssl.key.location": "k.pem"}, "only one is set"),
+        (LOGIN | {"ssl.key.password": "hidden"}, "only one is set"),
+    ],
+)
+def test_wrong_security_is_refused_by_name_and_without_its_values(tmp_path: Path, security: object, named: str) -> None:
+    with pytest.raises(BadConfig, match=named) as raised:
+        load(write(tmp_path, secured(security)))
+    assert "hidden" not in raised.value.report()
+
+
+def test_a_java_client_gets_texts_for_files_and_one_login() -> None:
+    read = {"ssl.ca.location": "CA", "ssl.certificate.location": "CERTIFICATE", "ssl.key.location": "KEY"}
+    assert java({}, {}) == {}
+    assert java({"security.protocol": "SSL", "ssl.key.password": "p"}, read) == {
+        "security.protocol": "SSL",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.certificates": "CA",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.certificate.chain": "CERTIFICATE",
+        "ssl.keystore.key": "KEY",
+        "ssl.key.password": "p",
+    }
+    assert java(LOGIN | {"sasl.password": 'a"b\\c'}, {}) == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "PLAIN",
+        "sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        ' username="u" password="a\\"b\\\\c";',
+    }

@@ -7,17 +7,20 @@ group, and resets to an end of the log where there are none. All three are settl
 from __future__ import annotations
 
 import socket
+import ssl
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import aiokafka
 import faust
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from faust.auth import Credentials, SASLCredentials, SSLCredentials
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from connector.kafka_security import CA, CERTIFICATE, KEY, KEY_PASSWORD, MECHANISM, PASSWORD, PROTOCOL, USERNAME
 from connector.settings import Settings
 from topologies.topics import Topics
 
@@ -49,6 +52,7 @@ class CommittedReader(driver.AIOKafkaConsumerThread):
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            **driver.credentials_to_aiokafka_auth(conf.broker_credentials),
         )
 
 
@@ -115,6 +119,7 @@ def make_app(settings: Settings, stream: str, start_offset: StartOffset) -> Stre
     app = StreamApp(
         Topics(settings.app).stream(stream),
         broker=";".join(f"kafka://{address}" for address in settings.kafka.split(",")),
+        broker_credentials=_credentials(settings.kafka_security),
         datadir=str(folder),
         web_enabled=False,
         topic_disable_leader=True,
@@ -132,6 +137,22 @@ def make_app(settings: Settings, stream: str, start_offset: StartOffset) -> Stre
     )
     app.start_offset = start_offset
     return app
+
+
+def _credentials(security: Mapping[str, str]) -> Credentials | None:
+    """TLS and login as Faust wants them; None where Kafka is reached without."""
+    if not security:
+        return None
+    context = None
+    if security[PROTOCOL].endswith("SSL"):
+        context = ssl.create_default_context(cafile=security.get(CA))
+        if CERTIFICATE in security:
+            context.load_cert_chain(security[CERTIFICATE], security[KEY], security.get(KEY_PASSWORD))
+    if MECHANISM not in security:
+        return SSLCredentials(context)
+    return SASLCredentials(
+        username=security[USERNAME], password=security[PASSWORD], mechanism=security[MECHANISM], ssl_context=context
+    )
 
 
 def member_name(settings: Settings) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from connector.errors import SourceRefused, Unavailable
+from connector.login import parted
 from connector.settings import Settings
 
 REACHED_WITHIN = 5.0  # seconds for a connection, and for an answer where nobody has more patience
@@ -30,15 +31,15 @@ class Connect:
     """Asks Connect about one connector; raises Unavailable where it is out of reach or rebalancing.
 
     `patience`: how many seconds it may be busy with connectors, anybody's: what starts, stops and moves them is what
-    answers too, and a connector alone has 5 s to stop.
+    answers too, and a connector alone has 5 s to stop. A login in its URL is not in `url`, which is what errors show.
     """
 
     def __init__(self, settings: Settings, *, patience: float = 0.0) -> None:
-        self._root = settings.connect.rstrip("/")
+        self.url, login = parted(settings.connect)
         self._name = settings.connector
         self._patience = patience
         timeout = httpx.Timeout(max(REACHED_WITHIN, patience), connect=REACHED_WITHIN)
-        self._client = httpx.Client(timeout=timeout, trust_env=False)
+        self._client = httpx.Client(auth=login, timeout=timeout, trust_env=False)
 
     def config(self) -> dict[str, str] | None:
         """The connector's settings; None where there is no such connector."""
@@ -88,7 +89,7 @@ class Connect:
         self._client.close()
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        url = f"{self._root}/connectors/{self._name}{path}"
+        url = f"{self.url}/connectors/{self._name}{path}"
         deadline = time.monotonic() + self._patience
         answer = self._request(method, url, body)
         while _is_busy(answer) and time.monotonic() < deadline:
@@ -107,7 +108,7 @@ class Connect:
             return self._client.request(method, url, json=body)
         except httpx.HTTPError as error:
             hint = "is it up? `syncline local status`"
-            raise Unavailable(f"Kafka Connect out of reach: {error!r}", where=self._root, hint=hint) from error
+            raise Unavailable(f"Kafka Connect out of reach: {error!r}", where=self.url, hint=hint) from error
 
 
 def _is_busy(answer: httpx.Response) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -28,8 +28,7 @@ TRANSACTION_TIMEOUT_MS = 12_000  # a dead writer blocks all readers that long (d
 # What a topic says that was made a moment ago, or whose broker has just come back.
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 FEW = 32  # offsets
-# A client that asks for topics before it is connected waits this long; librdkafka's 100 ms are most of a short command.
-CONNECTING: dict[str, str | int | float | bool] = {"reconnect.backoff.ms": 10}
+REFUSING = (KafkaError._AUTHENTICATION, KafkaError._SSL)
 FENCING = (
     KafkaError._FENCED,
     KafkaError.PRODUCER_FENCED,
@@ -39,11 +38,22 @@ FENCING = (
 PATIENCE = 10.0  # seconds a command waits for a server before it says so
 
 
+def _client(settings: Settings) -> dict[str, Any]:
+    """What every client has: where the brokers are, and how it gets in."""
+    return {
+        "bootstrap.servers": settings.kafka,
+        "log_level": 2,
+        # Who asks for topics before it is connected waits this long; librdkafka's 100 ms are most of a short command.
+        "reconnect.backoff.ms": 10,
+        **settings.kafka_security,
+    }
+
+
 def consumer(settings: Settings, **conf: object) -> Consumer:
     """A reader by `assign()`: read_committed, no group, no automatic offset reset (rule T1)."""
     return Consumer(
         {
-            "bootstrap.servers": settings.kafka,
+            **_client(settings),
             "group.id": f"{settings.app}.assigned",  # librdkafka wants one; nothing is ever committed under it
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -54,10 +64,8 @@ def consumer(settings: Settings, **conf: object) -> Consumer:
             "fetch.wait.max.ms": 20,
             "fetch.message.max.bytes": 4 * 1024 * 1024,
             "queued.max.messages.kbytes": 32 * 1024,
-            "log_level": 2,
+            **conf,
         }
-        | CONNECTING
-        | conf
     )
 
 
@@ -83,16 +91,14 @@ def producer(settings: Settings, **conf: object) -> Producer:
     """An idempotent writer."""
     return Producer(
         {
-            "bootstrap.servers": settings.kafka,
+            **_client(settings),
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": 2,
             "compression.type": "lz4",
             "message.max.bytes": settings.max_request_size + 1024 * 1024,
-            "log_level": 2,
+            **conf,
         }
-        | CONNECTING
-        | conf
     )
 
 
@@ -119,7 +125,7 @@ def is_fenced(writer: Producer, error: KafkaError) -> bool:
 
 
 def admin(settings: Settings) -> AdminClient:
-    return AdminClient(CONNECTING | {"bootstrap.servers": settings.kafka, "log_level": 2})
+    return AdminClient(_client(settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +167,10 @@ def _await_listed(settings: Settings, created: Iterable[str], timeout: float) ->
 
 
 def unavailable(settings: Settings, error: KafkaError, doing: str) -> Unavailable:
-    return Unavailable(
-        f"{doing} failed: {error.str()}",
-        where=settings.kafka,
-        hint="is the broker up? `syncline local status`",
-    )
+    hint = "is the broker up? `syncline local status`. Does it want TLS or a login? `kafka_security` in the settings"
+    if error.code() in REFUSING:
+        hint = f"kafka_security in {settings.path}"
+    return Unavailable(f"{doing} failed: {error.str()}", where=settings.kafka, hint=hint)
 
 
 def topic_exists(settings: Settings, topic: str, *, timeout: float = PATIENCE) -> bool:
@@ -177,10 +182,14 @@ def existing(settings: Settings, topics: Iterable[str], *, timeout: float = PATI
     wanted = list(topics)
     if not wanted:
         return []
+    told: list[KafkaError] = []  # by its connections; the call itself fails only because time is over
+    client = AdminClient(_client(settings) | {"error_cb": told.append})
     try:
-        there = admin(settings).list_topics(timeout=timeout).topics
+        there = client.list_topics(timeout=timeout).topics
     except KafkaException as error:
-        raise unavailable(settings, error.args[0], "list topics") from error
+        client.poll(0)
+        cause = next((one for one in told if one.code() in REFUSING), error.args[0])
+        raise unavailable(settings, cause, "list topics") from error
     return [topic for topic in wanted if topic in there]
 
 

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from connector import kafka_security
 from connector.deploy import connector as wanted
 from connector.deploy.capture import lists, publication
 from connector.errors import SourceRefused, SynclineError, Unavailable
@@ -69,8 +71,8 @@ def _servers(settings: Settings) -> Iterator[Finding]:
     registry, connect = Registry(settings.registry), Connect(settings, patience=PATIENCE)
     checks: list[tuple[str, str, Callable[[], object]]] = [
         ("kafka", settings.kafka, lambda: kafka.topic_exists(settings, Topics(settings.app).changes, timeout=5.0)),
-        ("registry", settings.registry, registry.subjects),
-        ("connect", settings.connect, connect.config),
+        ("registry", registry.url, registry.subjects),
+        ("connect", connect.url, connect.config),
         ("postgres", "source database", lambda: database.ask(settings, "SELECT 1")),
     ]
     with ThreadPoolExecutor(len(checks)) as pool:  # side by side: a command says within 10 s what is out of reach
@@ -195,7 +197,7 @@ def _connector(settings: Settings, tables: Sequence[str]) -> Iterator[Finding]:
             if found is None:
                 fresh = wanted.fresh(settings, tables, settings.snapshot_partitions)
                 database.publish(settings, publication(fresh), tables)
-                connect.configure(fresh)
+                connect.configure(fresh | _signal_login(settings, fresh))
                 seen = [Finding(subject, "changed", f"created, capturing {len(tables)} tables")]
             else:
                 seen = list(_existing(settings, connect, found, tables))
@@ -218,12 +220,19 @@ def _existing(
         yield Finding(subject, "wrong", fault.detail, fault.hint)
     if not mended.faults:
         yield from _publish(settings, connect, found, tables)
-    if mended.changes:
-        connect.configure({**found, **mended.changes})
-        said = ", ".join(f"{name}={value}" for name, value in sorted(mended.changes.items()))
-        yield Finding(subject, "changed", f"set {said}")
+    login = _signal_login(settings, found)
+    if mended.changes or login:
+        connect.configure({**found, **mended.changes, **login})
+        said = [f"{name}={value}" for name, value in sorted(mended.changes.items())]
+        yield Finding(subject, "changed", f"set {', '.join([*said, *sorted(login)])}")
     elif not mended.faults:
         yield Finding(subject, "ok", "its settings are as they should be")
+
+
+def _signal_login(settings: Settings, found: Mapping[str, str]) -> dict[str, str]:
+    security = settings.kafka_security
+    read = {name: Path(security[name]).read_text() for name in kafka_security.FILES if name in security}
+    return wanted.signal_login(security, read, found)
 
 
 def _publish(

@@ -76,7 +76,7 @@ class Schemas:
         if known is not None and known != text:
             raise SourceRefused(
                 f"registry gave id {schema_id} to another schema than {self._topic} has",
-                where=self._settings.registry,
+                where=self._registry.url,
                 hint="the registry was emptied or replaced: restore it, or give Syncline another app name",
             )
         if self._writer is None:

@@ -33,6 +33,7 @@ TOPICS_WHEN_MISSING = 0.2
 FACTS_EVERY = 20.0
 CAPTURE_EVERY = 0.5  # while a table is to be read
 OFFSET_EVERY = 0.5
+TOLD_AFTER = 10.0  # seconds that an open transaction waits until the log says so
 STUCK_AFTER = 0.5  # seconds without the number waited for before Connect is asked; never by time alone (rule S5)
 
 
@@ -43,6 +44,7 @@ class _Wait:
     missing: Missing
     since: float
     ends: Mapping[Partition, int] | None = None  # captured after Connect had acknowledged its END
+    told: bool = False
 
 
 @dataclass(slots=True)
@@ -156,13 +158,16 @@ class Watch:
         self.notifications.close()
 
     def _watch_missing(self, now: float) -> None:
-        missing = self.order.missing()
-        if missing is None:
-            self._wait = None
-        elif self._wait is None or self._wait.missing.lsn != missing.lsn:
-            self._wait = _Wait(missing, now)
-        else:
-            self._wait.missing = missing
+        missing, wait = self.order.missing(), self._wait
+        if missing is not None and wait is not None and wait.missing.lsn == missing.lsn:
+            wait.missing = missing
+            if not wait.told and now - wait.since > TOLD_AFTER:
+                wait.told = True
+                log.warning("waits for %s", self.waiting)
+            return
+        if wait is not None and wait.told:
+            log.info("transaction %s goes on after %.0f s", wait.missing.transaction, now - wait.since)
+        self._wait = None if missing is None else _Wait(missing, now)
 
     def _stuck(self, now: float) -> bool:
         return self._wait is not None and self._wait.ends is None and now - self._wait.since > STUCK_AFTER

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
+from connector import kafka_security
 from connector.deploy.capture import listing, pattern
 from connector.errors import BadConfig, SourceRefused
 from connector.settings import Settings
@@ -14,6 +15,7 @@ from connector.source.types import CONNECTOR_SETTINGS
 DAY_MS = 24 * 3600 * 1000
 CLASS = "io.debezium.connector.postgresql.PostgresConnector"
 CDC_RETENTION_DAYS = 7
+SIGNAL_CONSUMER = "signal.consumer."  # before each setting of the consumer that Debezium makes for signals
 PLACEHOLDER = "__debezium_unavailable_value"
 # Its question opens each table as it is now, in the very session that then decodes rows of before (decision 58).
 ASKS_FOR_TABLES = "after a restart, rows from before an ALTER TABLE would come with values of no row"
@@ -168,6 +170,16 @@ def fresh(settings: Settings, tables: Sequence[str], partitions: int) -> dict[st
             "producer.override.compression.type": "lz4",
         }
     )
+
+
+def signal_login(security: Mapping[str, str], read: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """How the connector's consumer of signals gets into Kafka as Syncline does; nothing where `found` says how it does.
+
+    `read`: the texts of the files that `security` names (kafka_security.java).
+    """
+    if f"{SIGNAL_CONSUMER}{kafka_security.PROTOCOL}" in found:
+        return {}
+    return {f"{SIGNAL_CONSUMER}{name}": value for name, value in kafka_security.java(security, read).items()}
 
 
 def signal_topic(settings: Settings) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from connector.errors import Unavailable
+from connector.errors import SourceRefused, Unavailable
 from connector.settings import Settings
+from schemas.registry import Registry
 from topologies.connect import Connect
 from topologies.prepare import running
 
@@ -22,16 +25,16 @@ FAILED = {"connector": {"state": "RUNNING"}, "tasks": [{"state": "FAILED", "trac
 RUNS = {"connector": {"state": "RUNNING"}, "tasks": [{"state": "RUNNING"}]}
 
 Answers = list[tuple[int, object]]
-Serve = Callable[[Answers], Settings]
+Serve = Callable[..., Settings]
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts a Connect that gives these answers one after the other, and the last one for ever."""
+    """Starts a Connect that gives these answers one after the other, and the last one for ever; it notes logins."""
     servers = []
 
-    def start(answers: Answers) -> Settings:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), answering(answers))
+    def start(answers: Answers, logins: list[str] | None = None) -> Settings:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), answering(answers, [] if logins is None else logins))
         Thread(target=server.serve_forever).start()
         servers.append(server)
         return Settings(
@@ -44,12 +47,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         server.server_close()
 
 
-def answering(answers: Answers) -> type[BaseHTTPRequestHandler]:
+def answering(answers: Answers, logins: list[str]) -> type[BaseHTTPRequestHandler]:
     left = list(answers)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, body = left.pop(0) if len(left) > 1 else left[0]
+            logins.append(self.headers.get("Authorization", ""))
             text = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
@@ -69,6 +73,22 @@ def connect(settings: Settings, patience: float) -> Iterator[Connect]:
         yield made
     finally:
         made.close()
+
+
+def test_a_login_in_the_url_is_sent_and_never_shown(serve: Serve) -> None:
+    seen: list[str] = []
+    settings = serve([(200, {"name": "it"}), (409, "busy")], seen)
+    settings = replace(settings, connect=settings.connect.replace("://", "://me:p%40ss@"))
+    with connect(settings, patience=0) as asked:
+        assert asked.config() == {"name": "it"}
+        with pytest.raises(Unavailable) as raised:
+            asked.config()
+    assert "ss@" not in raised.value.report()
+    registry = Registry(settings.connect)
+    with pytest.raises(SourceRefused) as refused:
+        registry.subjects()
+    assert "ss@" not in refused.value.report()
+    assert seen == [f"Basic {b64encode(b'me:p@ss').decode()}"] * 3
 
 
 def test_a_command_waits_while_connect_rebalances(serve: Serve) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.deploy.connector import cdc_topic, fresh, mended, requirements, slot_name
+from connector.deploy.connector import cdc_topic, fresh, mended, requirements, signal_login, slot_name
 from connector.errors import BadConfig
 from connector.settings import Settings
 from connector.source.types import CONNECTOR_SETTINGS
@@ -50,6 +50,13 @@ def test_what_can_be_mended_is_mended(name: str) -> None:
     wrong = mended(SETTINGS, config | {name: "odd"}, TABLES)
     assert wrong.changes == {name: config[name]}
     assert wrong.faults == ()
+
+
+def test_signals_are_read_with_the_same_login_unless_a_person_set_one() -> None:
+    security = {"security.protocol": "SSL"}
+    assert signal_login({}, {}, {}) == {}
+    assert signal_login(security, {}, {}) == {"signal.consumer.security.protocol": "SSL"}
+    assert signal_login(security, {}, {"signal.consumer.security.protocol": "SASL_SSL"}) == {}
 
 
 def test_a_connector_does_not_ask_for_its_tables() -> None:

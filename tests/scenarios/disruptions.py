@@ -82,7 +82,7 @@ def background(act: Callable[[threading.Event], None]) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(PATIENCE + 60)
+        thread.join(4 * PATIENCE)  # what it does has deadlines of its own
     assert not thread.is_alive(), "the disruption does not end"
     if failures:
         raise failures[0]
@@ -134,7 +134,7 @@ def _ordered(world: World, chance: random.Random, module: str, point: str, actio
         try:
             yield
             if certain:
-                eventually(lambda: not order.exists(), within=PATIENCE, what=f"somebody gets to {point}")
+                eventually(lambda: not order.exists(), within=world.patience, what=f"somebody gets to {point}")
         finally:
             if order.exists():
                 world.unmet.add(f"{VERBS[action]}_{point}")
@@ -211,13 +211,13 @@ def zombie(module: str) -> Apply:
             number = world.newest_commit()
             eventually(
                 lambda: other.poll() is not None or world.newest_commit() > number + 3,
-                within=PATIENCE,
+                within=world.patience,
                 what="checkpoints go on",
             )
             assert other.poll() is None, f"the other {module} has ended with {other.returncode}"
             yield
             sleeper.send_signal(signal.SIGCONT)
-            eventually(lambda: other.poll() is not None, within=PATIENCE, what=f"the other {module} is fenced")
+            eventually(lambda: other.poll() is not None, within=world.patience, what=f"the other {module} is fenced")
             assert other.returncode == FENCED, f"the other {module} ended with {other.returncode}, not fenced"
         finally:
             with suppress(psutil.NoSuchProcess):
@@ -240,7 +240,7 @@ def disk_full(world: World, chance: random.Random) -> Iterator[None]:
     yield
     eventually(
         lambda: not any(v.is_running() and not _stopped(v) for v in victims),
-        within=PATIENCE,
+        within=world.patience,
         what="merge and node have ended",
     )
 
@@ -278,7 +278,7 @@ def _connector_runs(world: World) -> None:
             connect_call(world.settings, "POST", "/restart?includeTasks=true&onlyFailed=true")
         return bool(tasks) and all(task["state"] == "RUNNING" for task in tasks)
 
-    eventually(running, within=PATIENCE, what="the connector runs")
+    eventually(running, within=world.patience, what="the connector runs")
 
 
 @contextmanager
@@ -297,7 +297,9 @@ def connect_killed_inside_a_transaction(world: World, chance: random.Random) -> 
 
     def disturb(over: threading.Event) -> None:
         transaction, end = _commit_beside_the_writer(world, first)
-        place = eventually(lambda: place_of(transaction, end), within=PATIENCE, what="Connect reads the transaction")
+        place = eventually(
+            lambda: place_of(transaction, end), within=world.patience, what="Connect reads the transaction"
+        )
         if place == "inside":
             world.stack.kill("connect")
             world.stack.heal()

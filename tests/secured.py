@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,17 @@ class SecuredStack(Stack):
         super().__init__(project)
         self.secured = f"{HOST}:{ports.choose({})['kafka']}"
         self.ca = self.project / "ca.pem"
+        self._broker: dict[str, str] = {}
         make_certificates(self.project)
+
+    @contextmanager
+    def broker_with(self, name: str, value: str) -> Iterator[None]:
+        """A broker that is started inside has this setting."""
+        self._broker[name] = value
+        try:
+            yield
+        finally:
+            del self._broker[name]
 
     def _parts(self, chosen: Mapping[str, int], installed: Path) -> list[Part]:
         return [
@@ -54,7 +65,7 @@ class SecuredStack(Stack):
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",  # whoever comes in without a login, as all other tests do
         }
-        java.write_properties(part.folder / "server.properties", plain | more)
+        java.write_properties(part.folder / "server.properties", plain | more | self._broker)
 
 
 def make_certificates(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.integration.pipeline import Pipeline, eventually, prepared
 from tests.integration.sequencing import ready, sequencer
 from tests.integration.test_pipeline import settled
 from tests.integration.world import CONFIG, Writer, furnish
+from tests.secured import SecuredStack
 from topologies import kafka
 from topologies.hanging import NOT_OURS, Hanging, Written, by_merge, by_sequencer
 from topologies.topics import Topics
@@ -35,7 +37,10 @@ def outage(stack: Stack) -> None:
     opened; then it has no leader for them, and skips their markers."""
     stack.kill("kafka")
     time.sleep(kafka.TRANSACTION_TIMEOUT_MS / 1000 + 1)  # an outage's length is the input
-    stack.heal()
+    with ExitStack() as early:
+        if isinstance(stack, SecuredStack):
+            early.enter_context(stack.broker_with("transaction.abort.timed.out.transaction.cleanup.interval.ms", "20"))
+        stack.heal()
 
 
 class Play:

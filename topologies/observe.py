@@ -42,11 +42,11 @@ def observe(settings: Settings, codec: Codec | None = None) -> Observation:
     topics = Topics(settings.app)
     reader = kafka.glance(settings)
     try:
-        head = kafka.last_record(reader, topics.changes)
         commit = kafka.last_record(reader, topics.checkpoints)
         checkpoint = kafka.last_record(reader, topics.checkpoints, wanted=lambda m: m.key() == b"exposed")
         progress = kafka.last_record(reader, topics.sequence)
         catalog = kafka.last_record(reader, topics.catalog)
+        head = kafka.last_record(reader, topics.changes)  # last: no checkpoint is to be ahead of it
     except KafkaException as error:
         raise kafka.unavailable(settings, error.args[0], "read the heads of the logs") from error
     finally:

@@ -64,7 +64,7 @@ class Screen:
             self._height = len(shown)
         elif time.monotonic() - self._drawn >= EVERY:
             self._drawn = time.monotonic()
-            self._out.write("; ".join([lines[0], *(line.strip() for line in lines if "waits:" in line)]) + "\n")
+            self._out.write("; ".join([lines[0], *(line.strip() for line in lines[1:] if "waits:" in line)]) + "\n")
         self._out.flush()
 
     def _fitting(self, lines: Sequence[str]) -> Sequence[str]:

@@ -181,6 +181,12 @@ def test_a_terminal_is_drawn_over_and_a_file_gets_a_line_now_and_then() -> None:
     assert file.getvalue().startswith("one; waits: a table\n")
 
 
+def test_a_file_gets_a_summary_once_that_says_itself_what_is_waited_for() -> None:
+    file = io.StringIO()
+    Screen(file).draw(["replaying; waits: a table"])
+    assert file.getvalue() == "replaying; waits: a table\n"
+
+
 def test_what_a_terminal_has_no_room_for_is_not_drawn() -> None:
     """It would scroll away, and be drawn once more each second."""
     ours, theirs = pty.openpty()

@@ -196,6 +196,7 @@ def freeze_inside(source: Any, pipeline: Pipeline, worker: str, point: str, writ
     raise AssertionError(f"{worker} was never stopped inside a transaction")
 
 
+@pytest.mark.soak
 def test_workers_that_the_broker_leaves_with_open_transactions(source: Any, stack: Stack, tmp_path: Path) -> None:
     """Laws 5 to 8: sequencer and merge asleep before they commit, through an outage; what they had written is void,
     whether the broker remembers to end it or not."""

@@ -227,12 +227,12 @@ def test_a_huge_transaction_is_bounded_in_memory(source: Source) -> None:
         source.sql(
             "INSERT INTO wide SELECT g, repeat('x', 300) FROM generate_series(1, 200000) g; INSERT INTO a VALUES (2)"
         )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while output.progress()["rows"] < 200_002:
             peak = max(peak, watched.memory_info().rss)
             assert time.monotonic() < deadline, output.progress()
             time.sleep(0.05)
-        assert peak - before < 250 * 1024 * 1024  # the rows alone are 70 MB, as Python values 200 MB
+        assert peak - before < 160 * 1024 * 1024, f"{(peak - before) >> 20} MB"  # as Python values all are 200
     batches = output.batches()
     inside = [batch["boundary"] for batch in batches[1:]]
     assert inside == [False] * (len(inside) - 1) + [True]

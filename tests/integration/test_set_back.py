@@ -170,6 +170,7 @@ ATTEMPTS = 4
 AT_ONCE = 12_000  # rows, between two commits of another transaction
 
 
+@pytest.mark.soak
 def test_connector_killed_inside_a_transaction_beside_others(source: Source, stack: Stack) -> None:
     """Decision 57: those it sends once more make Debezium count the open one's rows anew, so END counts only some."""
     source.sql("CREATE TABLE a (id int PRIMARY KEY, mark int); CREATE TABLE b (id int PRIMARY KEY)")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -27,9 +28,9 @@ class Settings:
 
     path: Path  # the file itself; relative paths in it start at its folder
     kafka: str  # bootstrap servers
-    registry: str  # Confluent API root, e.g. http://127.0.0.1:8081/apis/ccompat/v7
-    connect: str  # Connect's REST root
-    postgres: str  # DSN of the source database
+    registry: str = field(repr=False)  # Confluent API root, e.g. http://127.0.0.1:8081/apis/ccompat/v7
+    connect: str = field(repr=False)  # Connect's REST root
+    postgres: str = field(repr=False)  # DSN of the source database; these three may have a password
     app: str = "syncline"  # first word of every topic, group and transactional id
     connector: str = "syncline"  # the connector's name in Connect
     topic_prefix: str = "source"  # Debezium's topic.prefix
@@ -66,8 +67,13 @@ def load(path: str | None = None) -> Settings:
     file = Path(path) if path is not None else _nearest()
     try:
         content = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except OSError as error:
         raise BadConfig(f"settings file cannot be read: {error}", where=str(file)) from error
+    except yaml.YAMLError as error:  # which would show the line, and that may be a password
+        mark = getattr(error, "problem_mark", None)
+        place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else str(file)
+        hint = "text that begins with one of @ % * & ! ` { [ or has `: ` or ` #` in it needs quotes"
+        raise BadConfig("settings file cannot be read: it is no YAML", where=place, hint=hint) from None
     if not isinstance(content, dict):
         raise BadConfig("settings file must be a map of keys", where=str(file))
     return _from_map(file.resolve(), content)
@@ -108,19 +114,34 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(isinstance(one, str) and one for one in value)
 
 
+def _is_url(value: Any) -> bool:
+    """An http or https URL whose login, if any, is written so that every reader finds it."""
+    if not isinstance(value, str):
+        return False
+    try:
+        parts = urlsplit(value)
+        rest = f"{parts.path}{parts.query}{parts.fragment}"
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in rest
+    except ValueError:
+        return False
+
+
 def _is_key_set(value: dict[str, Any]) -> bool:
     keys = value.get("keys")
     return isinstance(keys, list) and keys != [] and all(isinstance(key, dict) for key in keys)
 
 
 _LISTS = ("audience",)  # a single text will do
-_SECRET = ("jwks", "kafka_security")  # never shown in an error
+_SECRET = ("jwks", "kafka_security", "registry", "connect")  # never shown in an error
 
 # What a value must be, in words, and whether it is.
 _TEXT = ("text", lambda value: isinstance(value, str) and value != "")
 _COUNT = ("a whole number above 0", lambda value: type(value) is int and value > 0)
 _ANY_COUNT = ("a whole number, at least 0", lambda value: type(value) is int and value >= 0)
+_URL = ("an http or https URL, with a login in it percent-encoded", _is_url)
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "registry": _URL,
+    "connect": _URL,
     "tables": ("a list of schema.table names", lambda v: isinstance(v, list) and all(isinstance(t, str) for t in v)),
     "snapshot_partitions": _COUNT,
     "max_request_size": _COUNT,

@@ -49,6 +49,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """A failure on real servers comes with what they said: nothing of it is there when somebody reads the failure."""
     report = yield
     fixtures = getattr(item, "funcargs", {})
-    if report.when == "call" and report.failed and "source" in fixtures:
+    if report.when == "call" and report.failed and isinstance(fixtures.get("source"), worlds.Source):
         report.sections.append(("servers", evidence.of(fixtures["source"], fixtures["stack"])))
     return report

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import httpx
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
 from connector.local.stack import Stack
 from tests.containers import ContainerStack
 from tests.worlds import Source
+from topologies import kafka
 
 LINES = 40  # of each log
 WITHIN = 10.0  # seconds for each answer
@@ -34,9 +35,9 @@ def of(source: Source, stack: Stack | ContainerStack) -> str:
     for log in sorted(source.settings.path.parent.rglob("*.log")):
         asked[log.name] = partial(_tail, log)
     if isinstance(stack, Stack):
-        for part in stack.status():
-            words = (source.settings.app,) if part.name == "connect" else ()  # the others name it all the time
-            asked[part.name] = partial(_tail, part.log, *words, " ERROR ", " WARN ")
+        for log in sorted(stack.folder.glob("*/log.txt")):
+            words = (source.settings.app,) if log.parent.name == "connect" else ()  # the others name it all the time
+            asked[log.parent.name] = partial(_tail, log, *words, " ERROR ", " WARN ")
     return "\n".join(f"-- {title}\n{_answer(ask)}" for title, ask in asked.items())
 
 
@@ -58,7 +59,7 @@ def _rows(source: Source, query: str) -> str:
 
 
 def _ends(source: Source) -> str:
-    admin = AdminClient({"bootstrap.servers": source.settings.kafka})
+    admin = kafka.admin(source.settings)
     names = (f"{source.settings.app}.", f"{source.settings.topic_prefix}.")
     topics = {name: topic for name, topic in admin.list_topics(timeout=WITHIN).topics.items() if name.startswith(names)}
     partitions = [TopicPartition(name, number) for name, topic in topics.items() for number in topic.partitions]

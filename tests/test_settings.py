@@ -10,6 +10,7 @@ import pytest
 from connector.errors import BadConfig
 from connector.kafka_security import java
 from connector.settings import FILE_NAME, load
+from tests.secured import make_certificates
 
 GOOD = "kafka: a:1\nregistry: http://a\nconnect: http://b\npostgres: postgresql://c\n"
 
@@ -83,7 +84,7 @@ def test_keys_are_never_shown(tmp_path: Path) -> None:
 
 
 LOGIN = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": "u", "sasl.password": "hidden"}
-OWN_CERTIFICATE = {"ssl.certificate.location": "c.pem", "ssl.key.location": "k.pem"}
+OWN_CERTIFICATE = {"ssl.certificate.location": "server.pem", "ssl.key.location": "server.pem"}
 
 
 def secured(security: object) -> str:
@@ -91,11 +92,10 @@ def secured(security: object) -> str:
 
 
 def test_files_of_kafkas_security_start_at_the_settings_file(tmp_path: Path) -> None:
-    for name in ("ca.pem", "c.pem", "k.pem"):
-        (tmp_path / name).touch()
+    make_certificates(tmp_path)
     settings = load(write(tmp_path, secured({**LOGIN, **OWN_CERTIFICATE, "ssl.ca.location": "ca.pem"})))
     assert settings.kafka_security["ssl.ca.location"] == str(tmp_path / "ca.pem")
-    assert settings.kafka_security["ssl.key.location"] == str(tmp_path / "k.pem")
+    assert settings.kafka_security["ssl.key.location"] == str(tmp_path / "server.pem")
     assert settings.kafka_security["sasl.password"] == "hidden"
     assert "hidden" not in repr(settings)
 
@@ -113,14 +113,41 @@ def test_files_of_kafkas_security_start_at_the_settings_file(tmp_path: Path) -> 
         (LOGIN | {"security.protocol": "SASL_PLAINTEXT", "ssl.ca.location": "ca.pem"}, "ssl.ca.location"),
         (LOGIN | {"group.id": "mine"}, '"group.id" is unknown'),
         (LOGIN | {"ssl.ca.location": "nowhere.pem"}, "ssl.ca.location: there is no file .*nowhere.pem"),
-        (LOGIN | {"ssl.key.location": "k.pem"}, "only one is set"),
-        (LOGIN | {"ssl.key.password": "hidden"}, "only one is set"),
+        (LOGIN | {"ssl.key.location": "server.pem"}, "only one is set"),
+        (LOGIN | {"ssl.key.password": "hidden"}, "set without ssl.key.location"),
+        (LOGIN | OWN_CERTIFICATE | {"ssl.key.password": "hidden"}, "BEGIN ENCRYPTED PRIVATE KEY"),
+        (LOGIN | OWN_CERTIFICATE | {"ssl.certificate.location": "ca.pem"}, "do not make a TLS client"),
+        (LOGIN | {"ssl.ca.location": "syncline.yaml"}, "do not make a TLS client"),
     ],
 )
 def test_wrong_security_is_refused_by_name_and_without_its_values(tmp_path: Path, security: object, named: str) -> None:
+    make_certificates(tmp_path)
     with pytest.raises(BadConfig, match=named) as raised:
         load(write(tmp_path, secured(security)))
     assert "hidden" not in raised.value.report()
+
+
+@pytest.mark.parametrize("value", ["@hidden", "%hidden", "*hidden", "!hidden", '"hidden', "{hidden", "hidden: hidden"])
+def test_a_line_that_is_no_yaml_is_named_and_not_shown(tmp_path: Path, value: str) -> None:
+    text = f"{GOOD}kafka_security:\n  security.protocol: SSL\n  ssl.key.password: {value}\n"
+    with pytest.raises(BadConfig) as raised:
+        load(write(tmp_path, text))
+    assert "hidden" not in raised.value.report()
+    assert f"{FILE_NAME}:" in (raised.value.where or "") or "!" in value
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:1#hidden@h", "http://me:hidden/x@h", "http://me:[hidden]w@h", "ftp://hidden"]
+)
+def test_a_url_whose_login_cannot_be_told_is_refused_and_not_shown(tmp_path: Path, url: str) -> None:
+    with pytest.raises(BadConfig, match="registry") as raised:
+        load(write(tmp_path, GOOD.replace("http://a", f'"{url}"')))
+    assert "hidden" not in raised.value.report()
+
+
+def test_logins_are_not_shown(tmp_path: Path) -> None:
+    text = "kafka: a:1\nregistry: http://u:hidden@a\nconnect: http://u:hidden@b\npostgres: postgresql://u:hidden@c\n"
+    assert "hidden" not in repr(load(write(tmp_path, text)))
 
 
 def test_a_java_client_gets_texts_for_files_and_one_login() -> None:

@@ -7,7 +7,6 @@ group, and resets to an end of the log where there are none. All three are settl
 from __future__ import annotations
 
 import socket
-import ssl
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
@@ -20,7 +19,7 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from connector.kafka_security import CA, CERTIFICATE, KEY, KEY_PASSWORD, MECHANISM, PASSWORD, PROTOCOL, USERNAME
+from connector.kafka_security import MECHANISM, PASSWORD, USERNAME, context
 from connector.settings import Settings
 from topologies.topics import Topics
 
@@ -141,17 +140,11 @@ def make_app(settings: Settings, stream: str, start_offset: StartOffset) -> Stre
 
 def _credentials(security: Mapping[str, str]) -> Credentials | None:
     """TLS and login as Faust wants them; None where Kafka is reached without."""
-    if not security:
-        return None
-    context = None
-    if security[PROTOCOL].endswith("SSL"):
-        context = ssl.create_default_context(cafile=security.get(CA))
-        if CERTIFICATE in security:
-            context.load_cert_chain(security[CERTIFICATE], security[KEY], security.get(KEY_PASSWORD))
+    tls = context(security)
     if MECHANISM not in security:
-        return SSLCredentials(context)
+        return None if tls is None else SSLCredentials(tls)
     return SASLCredentials(
-        username=security[USERNAME], password=security[PASSWORD], mechanism=security[MECHANISM], ssl_context=context
+        username=security[USERNAME], password=security[PASSWORD], mechanism=security[MECHANISM], ssl_context=tls
     )
 
 

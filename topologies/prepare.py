@@ -232,7 +232,7 @@ def _existing(
 def _signal_login(settings: Settings, found: Mapping[str, str]) -> dict[str, str]:
     security = settings.kafka_security
     read = {name: Path(security[name]).read_text() for name in kafka_security.FILES if name in security}
-    return wanted.signal_login(security, read, found)
+    return wanted.signal_login(settings, read, found)
 
 
 def _publish(

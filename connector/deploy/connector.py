@@ -16,6 +16,13 @@ DAY_MS = 24 * 3600 * 1000
 CLASS = "io.debezium.connector.postgresql.PostgresConnector"
 CDC_RETENTION_DAYS = 7
 SIGNAL_CONSUMER = "signal.consumer."  # before each setting of the consumer that Debezium makes for signals
+SIGNAL_GROUP = "signal.kafka.groupId"
+# Debezium logs its settings: all but those that this matches. Its own pattern has all of it but the last.
+SANITIZE = "custom.sanitize.pattern"
+SANITIZED = (
+    r".*secret$|.*password$|.*sasl\.jaas\.config$|.*basic\.auth\.user\.info|.*registry\.auth\.client-secret"
+    r"|.*credentials\.json$|.*connectionstring$|.*connection\.string$|.*keystore\.key$"
+)
 PLACEHOLDER = "__debezium_unavailable_value"
 # Its question opens each table as it is now, in the very session that then decodes rows of before (decision 58).
 ASKS_FOR_TABLES = "after a restart, rows from before an ALTER TABLE would come with values of no row"
@@ -150,7 +157,7 @@ def fresh(settings: Settings, tables: Sequence[str], partitions: int) -> dict[st
             "max.batch.size": "4096",
             "max.queue.size": "16384",
             "max.queue.size.in.bytes": str(4 * settings.max_request_size),
-            "signal.kafka.groupId": f"{settings.app}.signals",
+            SIGNAL_GROUP: signal_group(settings),
             "signal.poll.interval.ms": "500",
             "incremental.snapshot.chunk.size": "2048",
             "extended.headers.enabled": "false",
@@ -172,19 +179,34 @@ def fresh(settings: Settings, tables: Sequence[str], partitions: int) -> dict[st
     )
 
 
-def signal_login(security: Mapping[str, str], read: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
-    """How the connector's consumer of signals gets into Kafka as Syncline does; nothing where `found` says how it does.
+def signal_login(settings: Settings, read: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """What an existing connector lacks for its consumer of signals to get into Kafka as Syncline does.
 
-    `read`: the texts of the files that `security` names (kafka_security.java).
+    `read`: the texts of the files that `kafka_security` names (kafka_security.java). What a person has written there in
+    another way, by reference or by other names, is left alone.
     """
-    if f"{SIGNAL_CONSUMER}{kafka_security.PROTOCOL}" in found:
+    wanted = kafka_security.java(settings.kafka_security, read)
+    if not wanted:
         return {}
-    return {f"{SIGNAL_CONSUMER}{name}": value for name, value in kafka_security.java(security, read).items()}
+    there = {name: value for name, value in found.items() if name.startswith(SIGNAL_CONSUMER)}
+    ours = {f"{SIGNAL_CONSUMER}{name}" for name in kafka_security.JAVA}
+    if there.keys() - ours or any("${" in value for value in there.values()):
+        return {}
+    login = {f"{SIGNAL_CONSUMER}{name}": value for name, value in wanted.items()}
+    once = {SIGNAL_GROUP: signal_group(settings)}
+    if any(name.endswith("keystore.key") for name in login):
+        once[SANITIZE] = SANITIZED
+    return {n: v for n, v in login.items() if there.get(n) != v} | {n: v for n, v in once.items() if n not in found}
 
 
 def signal_topic(settings: Settings) -> str:
     """Where Syncline asks the connector for incremental snapshots; key = topic.prefix."""
     return f"{settings.app}.signal"
+
+
+def signal_group(settings: Settings) -> str:
+    """The connector's consumer group for signals."""
+    return f"{settings.app}.signals"
 
 
 def notification_topic(settings: Settings) -> str:

@@ -13,7 +13,7 @@ LISTS, TODOS, USERS = 200, 20_000, 50
 TRANSACTIONS_PER_SECOND = 50
 
 
-def fill(dsn: str) -> None:
+def fill(dsn: str, *, todos: int = TODOS) -> None:
     """The example's tables with users, lists, members, todos and comments."""
     with psycopg.connect(dsn) as source:
         source.execute((HERE / "tables.sql").read_text())
@@ -35,7 +35,7 @@ def fill(dsn: str) -> None:
             " SELECT md5('todo ' || n)::uuid, l.id, l.owner_id, l.owner_id, 'Todo ' || n, 'Notes of ' || n,"
             " n %% 4 = 0, n %% 3, n / 4.0 %% 100 FROM generate_series(1, %s) n"
             " JOIN lists l ON l.id = md5('list ' || 1 + n %% %s)::uuid",
-            (TODOS, LISTS),
+            (todos, LISTS),
         )
         source.execute(
             "INSERT INTO comments (todo_id, list_id, author_id, body)"

@@ -33,7 +33,7 @@ Open = Callable[..., Client]
 @pytest.fixture
 def pipeline(source: Any, tmp_path: Path) -> Iterator[Pipeline]:
     """The example's rows, workers running, its first sync config deployed."""
-    fill(source.settings.postgres)
+    fill(source.settings.postgres, todos=4_000)
     with prepared(source.settings, tmp_path) as pipeline:
         pipeline.start()
         pipeline.ok("deploy", str(FIRST))

@@ -82,7 +82,7 @@ def background(act: Callable[[threading.Event], None]) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(4 * PATIENCE)  # what it does has deadlines of its own
+        thread.join(8 * PATIENCE)  # what it does has deadlines of its own
     assert not thread.is_alive(), "the disruption does not end"
     if failures:
         raise failures[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,11 +54,45 @@ def test_what_can_be_mended_is_mended(name: str) -> None:
     assert wrong.faults == ()
 
 
-def test_signals_are_read_with_the_same_login_unless_a_person_set_one() -> None:
-    security = {"security.protocol": "SSL"}
-    assert signal_login({}, {}, {}) == {}
-    assert signal_login(security, {}, {}) == {"signal.consumer.security.protocol": "SSL"}
-    assert signal_login(security, {}, {"signal.consumer.security.protocol": "SASL_SSL"}) == {}
+PROTOCOL, JAAS = "signal.consumer.security.protocol", "signal.consumer.sasl.jaas.config"
+
+
+def login(password: str, found: dict[str, str]) -> dict[str, str]:
+    security = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "me",
+        "sasl.password": password,
+    }
+    return signal_login(replace(SETTINGS, kafka_security=security), {}, found)
+
+
+def test_signals_are_read_with_the_login_of_the_settings() -> None:
+    assert signal_login(SETTINGS, {}, {}) == {}
+    config = fresh(SETTINGS, TABLES, 4)
+    added = login("old", config)
+    assert added.keys() == {PROTOCOL, "signal.consumer.sasl.mechanism", JAAS}
+    assert login("old", config | added) == {}
+    assert login("old", added)["signal.kafka.groupId"] == "My-App.signals", "a group that its rights are for"
+    changed = login("new", config | added)
+    assert changed.keys() == {JAAS}
+    assert 'password="new"' in changed[JAAS]
+
+
+@pytest.mark.parametrize("own", [{JAAS: "${env:LOGIN}"}, {"signal.consumer.ssl.truststore.location": "/their.jks"}])
+def test_a_login_that_a_person_has_written_otherwise_is_left_alone(own: dict[str, str]) -> None:
+    assert login("new", {PROTOCOL: "SSL", **own}) == {}
+
+
+def test_debezium_does_not_log_a_key() -> None:
+    security = {"security.protocol": "SSL", "ssl.certificate.location": "c.pem", "ssl.key.location": "k.pem"}
+    read = {"ssl.certificate.location": "CERTIFICATE", "ssl.key.location": "KEY"}
+    added = signal_login(replace(SETTINGS, kafka_security=security), read, {})
+    assert added["signal.consumer.ssl.keystore.key"] == "KEY"
+    hidden = [name for name in added if re.fullmatch(added["custom.sanitize.pattern"], name)]
+    assert hidden == ["signal.consumer.ssl.keystore.key"]
+    own = {"custom.sanitize.pattern": ".*key$"}
+    assert "custom.sanitize.pattern" not in signal_login(replace(SETTINGS, kafka_security=security), read, own)
 
 
 def test_a_connector_does_not_ask_for_its_tables() -> None:

@@ -34,6 +34,7 @@ from topologies.topics import Topics
 
 LISTS, TODOS = 40, 800
 PATIENCE = 240.0  # seconds for what a quiet machine does in a few
+SLOWEST_FILL = 10_000  # ops/s that a fresh node takes beside other work
 ENDED = ("dropped", "failed", "cancelled")
 T = TypeVar("T")
 Ops = list[dict[str, Any]]
@@ -192,8 +193,12 @@ class World:
         try:
             with self.writer.quiet():
                 self.rows_are_those_of_the_source()
-                number = self.logs.checkpoints()[-1]["number"]
-                eventually(lambda: replica.step() or replica.store.exposed.commit >= number, within=self.patience)
+                checkpoint = self.logs.checkpoints()[-1]
+                eventually(
+                    lambda: replica.step() or replica.store.exposed.commit >= checkpoint["number"],
+                    within=self.patience + sum(part["ops"] for part in checkpoint["versions"]) / SLOWEST_FILL,
+                    what="a fresh node has all ops",
+                )
             view = replica.store.view()
             for version in (p.version for d in self._active().definitions for p in d.parts if p.kind == "bucket"):
                 for bucket, ops in _by_bucket(self.logs.ops(version, view.exposed.offsets[version])).items():

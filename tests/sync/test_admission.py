@@ -283,7 +283,7 @@ def test_a_clock_that_is_set_back_stops_nothing(back: float) -> None:
 
 def test_a_printed_token_is_let_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "syncline.yaml"
-    file.write_text("kafka: a\nregistry: b\nconnect: c\npostgres: d\ndevelopment_tokens: true\n")
+    file.write_text("kafka: a\nregistry: http://b\nconnect: http://c\npostgres: d\ndevelopment_tokens: true\n")
     claims = '{"parameters": {"a": 1}, "sub2": "x"}'
     assert main(["--settings", str(file), "token", "--sub", "u1", "--claims", claims, "--expires", "60"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
@@ -315,7 +315,7 @@ def test_arguments_that_make_no_sense(arguments: list[str]) -> None:
 
 def test_no_token_is_printed_where_it_is_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "syncline.yaml"
-    file.write_text("kafka: a\nregistry: b\nconnect: c\npostgres: d\n")
+    file.write_text("kafka: a\nregistry: http://b\nconnect: http://c\npostgres: d\n")
     assert main(["--settings", str(file), "token", "--sub", "u1"]) == 1
     told = capsys.readouterr()
     assert (told.out, "hint: on a machine for development" in told.err) == ("", True)

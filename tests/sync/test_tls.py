@@ -22,7 +22,7 @@ from tests.sync.node import serving
 from tests.sync.test_sessions import CONFIG
 from topologies.front import tls_settings
 
-REQUIRED = "kafka: k\nregistry: r\nconnect: c\npostgres: p\n"
+REQUIRED = "kafka: k\nregistry: http://r\nconnect: http://c\npostgres: p\n"
 
 
 @pytest.fixture

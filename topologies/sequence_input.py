@@ -23,6 +23,12 @@ AT_ONCE = 2_000  # messages taken from the consumer in one go
 CAP_ROWS = 10_000
 CAP_BYTES = 8 * 1024 * 1024
 CAP_ENDS = 5_000
+# What a fetch brings is decompressed at once, whatever is queued already: repetitive rows become twenty times as much.
+FETCHED = {
+    "queued.max.messages.kbytes": 16 * 1024,
+    "fetch.message.max.bytes": 256 * 1024,
+    "fetch.max.bytes": 4 * 1024 * 1024,
+}
 
 _LOST = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
 _GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC)
@@ -40,7 +46,7 @@ class Input:
         cap_rows: int = CAP_ROWS,
         cap_bytes: int = CAP_BYTES,
     ) -> None:
-        self._consumer = kafka.consumer(settings, **{"queued.max.messages.kbytes": 16 * 1024})
+        self._consumer = kafka.consumer(settings, **FETCHED)
         self._settings = settings
         self._order = order
         self._decoder = decoder

@@ -235,7 +235,7 @@ def test_a_huge_transaction_is_bounded_in_memory(source: Source) -> None:
             peak = max(peak, watched.memory_info().rss)
             assert time.monotonic() < deadline, output.progress()
             time.sleep(0.05)
-        assert peak - before < 160 * 1024 * 1024, f"{(peak - before) >> 20} MB"  # as Python values all are 200
+        assert peak - before < 130 * 1024 * 1024, f"{(peak - before) >> 20} MB"  # 80 is measured, 195 without the caps
     batches = output.batches()
     inside = [batch["boundary"] for batch in batches[1:]]
     assert inside == [False] * (len(inside) - 1) + [True]

@@ -32,9 +32,15 @@ _PROTOCOLS: dict[str, tuple[set[str], set[str]]] = {
 }
 # Every name that `java` may give.
 JAVA = (
-    *(PROTOCOL, MECHANISM, "sasl.jaas.config", KEY_PASSWORD),
-    *("ssl.truststore.type", "ssl.truststore.certificates"),
-    *("ssl.keystore.type", "ssl.keystore.certificate.chain", "ssl.keystore.key"),
+    PROTOCOL,
+    MECHANISM,
+    "sasl.jaas.config",
+    "ssl.truststore.type",
+    "ssl.truststore.certificates",
+    "ssl.keystore.type",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    KEY_PASSWORD,
 )
 
 

@@ -124,8 +124,8 @@ def is_fenced(writer: Producer, error: KafkaError) -> bool:
     return error.code() in FENCING
 
 
-def admin(settings: Settings) -> AdminClient:
-    return AdminClient(_client(settings))
+def admin(settings: Settings, **conf: Any) -> AdminClient:
+    return AdminClient({**_client(settings), **conf})
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def existing(settings: Settings, topics: Iterable[str], *, timeout: float = PATI
     if not wanted:
         return []
     told: list[KafkaError] = []  # by its connections; the call itself fails only because time is over
-    client = AdminClient(_client(settings) | {"error_cb": told.append})
+    client = admin(settings, error_cb=told.append)
     try:
         there = client.list_topics(timeout=timeout).topics
     except KafkaException as error:

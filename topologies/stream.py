@@ -302,7 +302,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stream", default=MAIN)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     for name in ("faust", "httpx", "mode", "topologies.app"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # each of its attempts on a broker that is away is an ERROR; the outlet says once that it is

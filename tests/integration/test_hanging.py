@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,8 @@ def outage(stack: Stack) -> None:
     opened; then it has no leader for them, and skips their markers."""
     stack.kill("kafka")
     time.sleep(kafka.TRANSACTION_TIMEOUT_MS / 1000 + 1)  # an outage's length is the input
-    with ExitStack() as early:
-        if isinstance(stack, SecuredStack):
-            early.enter_context(stack.broker_with("transaction.abort.timed.out.transaction.cleanup.interval.ms", "20"))
+    early = ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "20")
+    with stack.broker_with(*early) if isinstance(stack, SecuredStack) else nullcontext():
         stack.heal()
 
 

@@ -113,10 +113,10 @@ def transactional_producer(settings: Settings, transactional_id: str, **conf: ob
 def is_fenced(writer: Producer, error: KafkaError) -> bool:
     """Whether another process has the writer's `transactional.id` now (law 7).
 
-    A record that cannot be produced after that fails with no more than "fatal"; the next step of the transaction
-    says why.
+    A record that cannot be produced after that fails with no more than "fatal", and a commit that meets the newer
+    one's first step with "Unknown broker error" (Kafka 4.3, two of 500): the next step of the transaction says why.
     """
-    if error.code() == KafkaError._FATAL:
+    if error.code() == KafkaError._FATAL or error.txn_requires_abort():
         try:
             writer.abort_transaction(PATIENCE)
         except KafkaException as cause:

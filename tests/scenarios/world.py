@@ -195,7 +195,7 @@ class World:
                 self.rows_are_those_of_the_source()
                 checkpoint = self.logs.checkpoints()[-1]
                 eventually(
-                    lambda: replica.step() or replica.store.exposed.commit >= checkpoint["number"],
+                    lambda: _reaches(replica, checkpoint["number"]),
                     within=self.patience + sum(part["ops"] for part in checkpoint["versions"]) / SLOWEST_FILL,
                     what="a fresh node has all ops",
                 )
@@ -312,6 +312,14 @@ class Offsets(threading.Thread):
         self._ended.set()
         self.join(20)
         self._reader.close()
+
+
+def _reaches(replica: Replica, number: int) -> bool:
+    """Whether it has come to the commit after a second of steps: each takes few ops, and none is to wait."""
+    until = time.monotonic() + 1.0
+    while replica.store.exposed.commit < number and time.monotonic() < until:
+        replica.step()
+    return replica.store.exposed.commit >= number
 
 
 def _retaining(settings: Settings, seconds: float) -> Settings:

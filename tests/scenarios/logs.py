@@ -39,15 +39,16 @@ class Logs:
         return [commit for commit in self.commits() if commit["exposed"]]
 
     def ops(self, version: int, end: int | None = None) -> list[Record]:
-        """One version's, below an offset."""
-        found = self._all(self._topics.oplog(version))
+        """One version's, below an offset; waits for them: a commit becomes visible partition by partition."""
+        found = self._all(self._topics.oplog(version), end or 0)
         return [op for offset, op in found if end is None or offset < end]
 
     def close(self) -> None:
         self._reader.close()
 
-    def _all(self, topic: str) -> list[tuple[int, Record]]:
-        low, high = kafka.watermarks(self._reader, topic)
+    def _all(self, topic: str, end: int = 0) -> list[tuple[int, Record]]:
+        low, stable = kafka.watermarks(self._reader, topic)
+        high = max(stable, end)
         start = max(low, self._next.get(topic, 0))
         for message in kafka.read_range(self._reader, topic, 0, start, high):
             offset = message.offset() or 0

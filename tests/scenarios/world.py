@@ -248,7 +248,7 @@ class World:
 
     def _buckets(self, only: str = "") -> Buckets:
         """The rows that clients see now, by the definitions' names of now."""
-        ends = {v["version"]: v["oplog_offset"] for v in self.logs.checkpoints()[-1]["versions"]}
+        ends = _ends(self.logs.checkpoints()[-1])
         found: Buckets = {}
         for definition in self._active().definitions:
             for part in definition.parts:
@@ -260,10 +260,11 @@ class World:
     def _no_transaction_is_split(self) -> None:
         """Law 2: at every checkpoint the three marks are one value, and it only rises."""
         (version,) = next(parts.buckets for definition, parts in self.versions().items() if definition.shape == "marks")
-        ops = self.logs.ops(version)
+        checkpoints = self.logs.checkpoints()  # first, and then their ops: others come meanwhile
+        ops = self.logs.ops(version, _ends(checkpoints[-1])[version])
         values: dict[tuple[str, str], int | None] = {}
         last, taken = -1, 0
-        for checkpoint in self.logs.checkpoints():
+        for checkpoint in checkpoints:
             while taken < len(ops) and ops[taken]["op_id"] >> 20 <= checkpoint["number"]:
                 op = ops[taken]
                 values[op["object_type"], op["object_id"]] = orjson.loads(op["data"])["value"] if op["data"] else None
@@ -327,6 +328,11 @@ def _retaining(settings: Settings, seconds: float) -> Settings:
     names = yaml.safe_load(settings.path.read_text())
     settings.path.write_text(yaml.safe_dump(names | {"retain_removed": seconds}, sort_keys=False))
     return settings_file.load(str(settings.path))
+
+
+def _ends(commit: Mapping[str, Any]) -> dict[int, int]:
+    """Per version the op-log offset behind its last op."""
+    return {v["version"]: v["oplog_offset"] for v in commit["versions"]}
 
 
 def _versions(deployment: Deployment, config: Config) -> dict[Definition, Parts]:

@@ -460,13 +460,9 @@ def _snapshot_records(world: World, ends: Ends | None = None) -> tuple[Ends, int
 
 def _superseded(world: World) -> bool:
     """Whether a snapshot topic has more records than its table has rows: before a first deploy it may have none."""
-    reader = kafka.consumer(world.settings)
-    try:
-        topic = f"{world.settings.app}.snapshot.public.mark_a"
-        count = _snapshot_topics(world).get(topic, 0)
-        return any(kafka.watermarks(reader, topic, number)[1] > BATCHES for number in range(count))
-    finally:
-        reader.close()
+    topic = topics.Topics(world.settings.app).snapshot("public.mark_a")
+    partitions = range(_snapshot_topics(world).get(topic, 0))
+    return any(end > BATCHES for end in kafka.uncommitted_ends(world.settings, topic, partitions).values())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message
 from connector.deploy.catalog import ReplayEnd
 from connector.errors import Gap
 
-CHUNK = 1000  # source records at most that one Evaluated record answers for
+CHUNK = 250  # source records at most that one Evaluated record answers for: live traffic waits for one in the merge
 LARGE = 4 * 1024 * 1024  # bytes of their values with which it is full
 
 

@@ -46,9 +46,9 @@ from topologies.recovery import bring_rows_up, create_own_topics, last_state
 from topologies.schemas import Schemas
 from topologies.topics import Topics
 
-LIVE = 0.04  # seconds that a draft with changes of main may grow while more comes
+LIVE = 0.03  # seconds that a draft with changes of main may grow while more comes
 BULK = 0.25  # seconds that a draft of replayed rows alone may grow where main has been still for a while
-BESIDE = 0.08  # seconds that it may grow where a change of main may come any moment, and would wait for its commit
+BESIDE = 0.06  # seconds that it may grow where a change of main may come any moment, and would wait for its commit
 STILL = 1.0  # seconds without a change of main
 SWITCH = 0.001  # seconds that the loop waits for a thread that parses a config, each time that it has let go of Python
 IDLE = 0.02  # seconds to wait for main where nothing else is under way

@@ -32,7 +32,7 @@ from connector.source.progress import known_tables, truncates
 from schemas.codec import FRAME, Codec
 from topologies import kafka
 from topologies.catalog import ask
-from topologies.chunks import CHUNK, Chunk, Range
+from topologies.chunks import Chunk, Range
 from topologies.follow import Follower, Record, stream_state, versions_of
 from topologies.outlet import Outlet
 from topologies.pace import Pace
@@ -42,6 +42,7 @@ from topologies.topics import Topics
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8  # partitions that are read at the same time
+READ = 1_000  # records taken from the broker at once
 LEAD = 500_000  # records that the scan may be ahead of the merge
 POSITION, TOPIC, PARTITION, OFFSET = range(4)  # headers of a snapshot record (rule S9)
 
@@ -189,7 +190,7 @@ class Replay:
         while waiting or left:
             while waiting and len(left) < AT_ONCE:
                 self._open(waiting.popleft(), left)
-            for message in self._reader.consume(CHUNK, timeout=0.05):
+            for message in self._reader.consume(READ, timeout=0.05):
                 at = left.get((cast(str, message.topic()), cast(int, message.partition())))
                 if at is not None:  # else an error of no partition
                     at.take(message)

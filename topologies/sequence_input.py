@@ -84,19 +84,17 @@ class Input:
             self._consumer.incremental_assign([TopicPartition(*p, start) for p, start in fresh.items()])
             self._assigned |= fresh.keys()
 
-    def poll(self, timeout: float) -> bool:
-        """Read what there is, waiting up to `timeout` seconds for the first record; whether there was any.
+    def poll(self, timeout: float) -> None:
+        """Read what there is, waiting up to `timeout` seconds for the first record.
 
         Raises Unavailable where a schema is out of reach: nothing is lost, call again.
         """
         if not self._left:
             self._left.extend(self._read(timeout))
-        any_there = bool(self._left)
         while self._left:
             self._push(self._left[0])
             self._left.popleft()
         self._balance()
-        return any_there
 
     def close(self) -> None:
         self._consumer.close()

@@ -53,7 +53,6 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 5.0
 TO_COME = "-"  # as a stream's name: it is read from standard input once all else is ready
-BEHIND = 5  # niceness of a tributary: live traffic comes first (rule M6)
 QUIET = 1.0  # seconds without a batch after which main announces what it answers for
 
 
@@ -245,7 +244,6 @@ def run(settings: Settings, stream: str) -> int:
         log.info("tributary %s has ended, or has not begun", stream)
         return 0
     if stream != MAIN:
-        os.nice(BEHIND)
         code = _replay(settings, stream, codec, schemas, follower)
         if code is not None:
             return code

@@ -23,6 +23,7 @@ from schemas.codec import Codec
 from topologies.exits import FENCED, REWOUND
 from topologies.follow import Follower, available, has_begun, has_ended
 from topologies.logs import Logs
+from topologies.priority import step_back
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,8 @@ class Worker:
             start_new_session=True,  # the terminal's interrupt is for the supervisor alone
         )
         self._started = now
+        if self.name not in ROLES:
+            step_back(self._process.pid)
         self._say(f"{self.name}: started, pid {self._process.pid}")
         assert self._process.stdout is not None
         threading.Thread(target=self._copy, args=(self._process.stdout,), daemon=True).start()

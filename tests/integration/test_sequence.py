@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from itertools import pairwise
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -15,6 +16,7 @@ from tests.worlds import Source
 from topologies import kafka
 from topologies.captured import message_topic
 from topologies.prepare import prepare
+from topologies.sequence import BETWEEN
 
 pytestmark = pytest.mark.stack
 
@@ -51,6 +53,21 @@ def test_every_kind_of_change_arrives_in_order(source: Source) -> None:
     assert (
         len([change for change in output.changes() if change[0] == "DELETE"]) == 3
     )  # tombstones are not deletes again
+
+
+def test_transactions_that_follow_closely_share_a_batch(source: Source) -> None:
+    """A Kafka transaction costs the broker the same for one row as for many, so it comes `BETWEEN` after the last."""
+    source.sql(TABLES)
+    ready(source)
+    output = Output(source.settings)
+    with sequencer(source.settings), source.connect(autocommit=True) as writer:
+        for n in range(300):
+            writer.execute("INSERT INTO lists VALUES (%s, 1)", (n,))
+        settled(source, output, "public.lists")
+    written = [message.timestamp()[1] for message in output.records(output.topics.changes)]
+    apart = [after - before for before, after in pairwise(written)]
+    assert min(apart) >= 1000 * BETWEEN - 1
+    assert max(len(batch["changes"]) for batch in output.batches()) > 1
 
 
 def test_insert_truncate_insert_in_one_transaction(source: Source) -> None:

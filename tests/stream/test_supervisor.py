@@ -14,7 +14,8 @@ import pytest
 from connector.settings import load
 from tests.builders import catalog, tributary, version
 from tests.stream.processes import until
-from topologies.worker import GRACE, Supervisor
+from topologies.priority import BEHIND
+from topologies.worker import GRACE, SPARE, Supervisor
 
 NOWHERE = "kafka: 127.0.0.1:1\nregistry: http://127.0.0.1:1\nconnect: http://127.0.0.1:1\npostgres: postgresql://none\n"
 WITHOUT = catalog(version(1))
@@ -86,3 +87,21 @@ def test_what_ends_in_time_is_not_killed(run: Run) -> None:
     run.supervisor.match(WITHOUT, 1.0)
     run.look_until("stream t2: ended with", 1.0)
     assert not any("ended with -9" in line for line in run.said)
+
+
+def test_live_traffic_comes_before_a_tributary(run: Run) -> None:
+    """A tributary has what live traffic leaves from its first moment on, also where Linux counts by sessions."""
+    run.supervisor.match(WITHOUT, 0.0)
+    run.supervisor.look(0.0)
+    spare = pid(run, SPARE)
+    run.supervisor.match(WITH, 1.0)
+    assert pid(run, "stream t2") == spare
+    os.kill(spare, signal.SIGKILL)
+    run.look_until("stream t2: killed by signal 9", 1.0)
+    run.look_until("stream t2: started", 9.0)
+    main, again = pid(run, "stream"), pid(run, "stream t2")
+    assert spare != again
+    assert [os.getpriority(os.PRIO_PROCESS, p) for p in (main, again)] == [0, BEHIND]
+    sessions = [Path(f"/proc/{p}/autogroup") for p in (main, again)]
+    if all(session.exists() for session in sessions):  # a kernel that has them
+        assert [session.read_text().split()[-1] for session in sessions] == ["0", str(BEHIND)]

@@ -34,7 +34,7 @@ from connector.errors import BadRecord, Fenced, SourceRefused, SynclineError, Un
 from connector.position import Position
 from connector.settings import Settings
 from connector.source import markers
-from connector.source.batches import Batch, Batcher
+from connector.source.batches import Batch, Batcher, due_in
 from connector.source.decode import Decoder
 from connector.source.lane import LaneState
 from connector.source.order import Order
@@ -59,7 +59,6 @@ log = logging.getLogger(__name__)
 ROWS_PER_TRANSACTION = 4_000
 BYTES_PER_TRANSACTION = 8 * 1024 * 1024
 IDLE_WAIT = 0.05  # seconds to wait for the first record
-BETWEEN = 0.030  # seconds from one Kafka transaction to the next, unless a batch is full: each costs some 6 ms of CPU
 TICK_EVERY = 0.05
 MISSED_AFTER = 10.0  # seconds until a known topic that is not listed counts as deleted
 SAVE_EVERY = 1.0  # seconds between progress records without a batch
@@ -222,7 +221,7 @@ class Sequencer:
         self._read()
         self._fill()
         now = time.monotonic()
-        if self._ready and now >= self._saved_at + BETWEEN:
+        if self._ready and not due_in(now, self._saved_at):
             self._close()
         if self._batches:
             self._write()
@@ -243,9 +242,8 @@ class Sequencer:
 
     def _read(self) -> None:
         """Read what there is."""
-        until_due = self._saved_at + BETWEEN - time.monotonic()
         try:
-            self._input.poll(max(0.0, until_due) if self._ready else IDLE_WAIT)
+            self._input.poll(due_in(time.monotonic(), self._saved_at) if self._ready else IDLE_WAIT)
         except Unavailable as error:
             log.warning("%s (%s); waiting", error.message, error.where)
             self._breathe(0.5)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from connector.position import Position
-from connector.source.batches import MAX_BYTES, MAX_ROWS, Batcher
+from connector.source.batches import BETWEEN, MAX_BYTES, MAX_ROWS, Batcher, due_in
 from connector.source.lane import LaneState
 from connector.source.order import Counters, OrderState
 from connector.source.progress import Progress, from_record, known_tables, refused_tables, table_completeness, truncates
@@ -91,3 +93,19 @@ def test_what_others_read_of_it() -> None:
     assert known_tables(record) == [TABLE, "public.a", "public.b"]
     assert refused_tables(record) == {"public.a": ("has no primary key", "add one")}
     assert truncates(record)[TABLE] == 3
+
+
+@pytest.mark.parametrize(("apart", "together"), [(0.1, 1), (0.04, 1), (0.01, 4), (0.001, 35)])
+def test_source_transactions_share_a_kafka_transaction_where_they_follow_closely(apart: float, together: int) -> None:
+    """On a clock of the test's own, where a Kafka transaction takes 5 ms."""
+    commit, wrote, waited, shared = 0.005, float("-inf"), [], []
+    arrivals = [1 + n * apart for n in range(40 * together)]
+    while arrivals:
+        began = max(arrivals[0], wrote) + due_in(max(arrivals[0], wrote), wrote)
+        batch = [arrival for arrival in arrivals if arrival <= began]
+        del arrivals[: len(batch)]
+        waited.append(began - batch[0])
+        shared.append(len(batch))
+        wrote = began + commit
+    assert max(shared) == together
+    assert max(waited) <= (0 if together == 1 else BETWEEN + commit + 1e-9)

@@ -10,7 +10,7 @@ BEHIND = 10  # niceness: some tenth of what a process of live traffic gets
 
 
 def step_back(pid: int) -> None:
-    """Let a session's leader, just started, have what live traffic leaves.
+    """Let a session's leader and what it starts from now on have what live traffic leaves.
 
     Linux gives each session the same share (sched(7), "The autogroup feature"), whatever the niceness of its
     processes: the session's own is set too.

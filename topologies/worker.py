@@ -76,6 +76,7 @@ class Worker:
         except BrokenPipeError:
             return False
         self.name, self._arguments = name, arguments
+        step_back(self._process.pid)
         self._say(f"{name}: started, pid {self._process.pid}")
         return True
 
@@ -126,7 +127,7 @@ class Worker:
             start_new_session=True,  # the terminal's interrupt is for the supervisor alone
         )
         self._started = now
-        if self.name not in ROLES:
+        if self.name not in KEPT:
             step_back(self._process.pid)
         self._say(f"{self.name}: started, pid {self._process.pid}")
         assert self._process.stdout is not None

@@ -89,19 +89,26 @@ def test_what_ends_in_time_is_not_killed(run: Run) -> None:
     assert not any("ended with -9" in line for line in run.said)
 
 
+def niceness(number: int) -> set[int]:
+    """Of the process, and of its session where the kernel has that."""
+    session = Path(f"/proc/{number}/autogroup")
+    of_session = {int(session.read_text().split()[-1])} if session.exists() else set()
+    return {os.getpriority(os.PRIO_PROCESS, number)} | of_session
+
+
 def test_live_traffic_comes_before_a_tributary(run: Run) -> None:
-    """A tributary has what live traffic leaves from its first moment on, also where Linux counts by sessions."""
+    """A tributary has what live traffic leaves, also where Linux counts by sessions; a spare starts as any other."""
     run.supervisor.match(WITHOUT, 0.0)
     run.supervisor.look(0.0)
     spare = pid(run, SPARE)
+    assert niceness(spare) == {0}
     run.supervisor.match(WITH, 1.0)
     assert pid(run, "stream t2") == spare
+    assert niceness(spare) == {BEHIND}
     os.kill(spare, signal.SIGKILL)
     run.look_until("stream t2: killed by signal 9", 1.0)
     run.look_until("stream t2: started", 9.0)
     main, again = pid(run, "stream"), pid(run, "stream t2")
     assert spare != again
-    assert [os.getpriority(os.PRIO_PROCESS, p) for p in (main, again)] == [0, BEHIND]
-    sessions = [Path(f"/proc/{p}/autogroup") for p in (main, again)]
-    if all(session.exists() for session in sessions):  # a kernel that has them
-        assert [session.read_text().split()[-1] for session in sessions] == ["0", str(BEHIND)]
+    assert niceness(main) == {0}
+    assert niceness(again) == {BEHIND}

@@ -16,6 +16,6 @@ def step_back(pid: int) -> None:
     processes: the session's own is set too.
     """
     with suppress(ProcessLookupError):  # it has ended again
-        os.setpriority(os.PRIO_PROCESS, pid, BEHIND)
+        os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid) + BEHIND)  # never less than it has
     with suppress(OSError):  # no kernel with autogroups, or one whose settings are not to be written in a container
         Path(f"/proc/{pid}/autogroup").write_text(str(BEHIND), encoding="ascii")

@@ -101,7 +101,8 @@ def test_source_transactions_share_a_kafka_transaction_where_they_follow_closely
     commit, wrote, waited, shared = 0.005, float("-inf"), [], []
     arrivals = [1 + n * apart for n in range(40 * together)]
     while arrivals:
-        began = max(arrivals[0], wrote) + due_in(max(arrivals[0], wrote), wrote)
+        ready = max(arrivals[0], wrote)
+        began = ready + due_in(ready, wrote)
         batch = [arrival for arrival in arrivals if arrival <= began]
         del arrivals[: len(batch)]
         waited.append(began - batch[0])

@@ -90,10 +90,10 @@ def test_what_ends_in_time_is_not_killed(run: Run) -> None:
 
 
 def niceness(number: int) -> set[int]:
-    """Of the process, and of its session where the kernel has that."""
+    """Of the process beyond that of the tests, and of its session where the kernel has that."""
     session = Path(f"/proc/{number}/autogroup")
     of_session = {int(session.read_text().split()[-1])} if session.exists() else set()
-    return {os.getpriority(os.PRIO_PROCESS, number)} | of_session
+    return {os.getpriority(os.PRIO_PROCESS, number) - os.getpriority(os.PRIO_PROCESS, 0)} | of_session
 
 
 def test_live_traffic_comes_before_a_tributary(run: Run) -> None:
